@@ -19,8 +19,6 @@ WEB_ACCOUNTS = ("www-data", "nginx")
 """The accounts of nginx's workers, as distributions name them."""
 HOME, SHELL = "/nonexistent", "/usr/sbin/nologin"
 SYSTEM_UIDS = range(1, 1000)
-_DEATH = 5
-"""Seconds that a process may take to end after SIGKILL."""
 _DESCRIPTORS = 4096
 """This program has fewer files open."""
 _Key = TypeVar("_Key", str, int)
@@ -148,7 +146,7 @@ def killed(child: int) -> int | None:
     A process that waits for a file system of an account (FUSE) ends only when that account lets it.
     """
     os.kill(child, signal.SIGKILL)
-    deadline = time.monotonic() + _DEATH
+    deadline = time.monotonic() + programs.DEATH
     while time.monotonic() < deadline:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:

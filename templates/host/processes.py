@@ -12,14 +12,17 @@ import os
 import signal
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
+from . import small_file
 from .accounts import of_uid
 from .run import Refused, Run
 
 SECONDS = 10
 """Seconds that processes may take to end after SIGKILL."""
+_PATIENCE = 2
+"""Seconds after which a process that SIGKILL does not end waits for what another account has mounted."""
 _QUIET = 5
 """Looks in a row that must find no process: one look may miss a process of a sub-uid that forks all the time."""
 _STRIKE_SECONDS = 1
@@ -45,10 +48,10 @@ def end(run: Run, uid: int) -> None:
             f"this would kill itself: it runs under {name_of(uid)}, all of whose processes it ends. "
             "Run it as root or as the new account"
         )
-    deadline, owner, look = time.monotonic() + SECONDS, _Owner(uid), _Look()
+    deadline, owner, look, stuck = time.monotonic() + SECONDS, _Owner(uid), _Look(), _Stuck()
     uids, quiet = {uid}, 0
     while quiet < _QUIET:
-        _abort(owner)
+        _abort(lambda maker, _: owner.has(maker))
         struck = {_strike(each) for each in uids} == {True}
         found = {pid: owned for pid in look.pids() if (owned := owner.of(pid))}
         for pid, owned in found.items():
@@ -56,6 +59,8 @@ def end(run: Run, uid: int) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         quiet = quiet + 1 if struck and not found else 0
+        if stuck.has_any(found):
+            _abort_silent(run, uid)
         if not quiet and time.monotonic() > deadline:
             raise Refused(
                 f"processes of {name_of(uid)} do not end, or begin again: lock that account (usermod -L -e 1)"
@@ -64,18 +69,52 @@ def end(run: Run, uid: int) -> None:
         time.sleep(0.02)
 
 
-def _abort(owner: _Owner) -> None:
-    """Abort what the account has mounted (FUSE): a process that waits for it ends by no signal.
+def _abort(wanted: Callable[[int, str], bool]) -> list[int]:
+    """Abort what accounts have mounted (FUSE), if it is wanted by account and place; return these accounts.
 
-    Another account may have the FUSE descriptor by which that file system answers, and root sees no mount of another
-    namespace.
+    A process that waits for it ends by no signal. Another account may have the FUSE descriptor by which that file
+    system answers, and root sees no mount of another namespace.
     """
+    aborted = []
     with suppress(FileNotFoundError), os.scandir(_CONNECTIONS) as found:
         for entry in found:
             with suppress(OSError):
-                if owner.has(entry.stat(follow_symlinks=False).st_uid):
+                maker = entry.stat(follow_symlinks=False).st_uid
+                if wanted(maker, entry.path):
                     with open(f"{entry.path}/abort", "wb") as file:
                         file.write(b"1")
+                    aborted.append(maker)
+    return aborted
+
+
+def _abort_silent(run: Run, uid: int) -> None:
+    """Abort what any account but root has mounted and owes an answer: processes of this one may wait for it."""
+    for maker in _abort(
+        lambda maker, place: maker != 0 and small_file.read(f"{place}/waiting").strip() not in {"", "0"}
+    ):
+        whose = f"a file system (FUSE) of {name_of(maker)}"
+        run.say("abort", f"{whose}, which does not answer while processes of {name_of(uid)} wait")
+
+
+class _Stuck:
+    """The processes that wait in the kernel, where SIGKILL does not reach them."""
+
+    def __init__(self) -> None:
+        self._since: dict[int, float] = {}
+
+    def has_any(self, killed: Iterable[int]) -> bool:
+        """Return whether one of these processes, which get SIGKILL at each look, has waited for too long."""
+        now = time.monotonic()
+        self._since = {pid: self._since.get(pid, now) for pid in killed if _waits(pid)}
+        return any(now - since > _PATIENCE for since in self._since.values())
+
+
+def _waits(pid: int) -> bool:
+    """Return whether a thread of a process waits without heeding signals."""
+    with suppress(OSError):
+        threads = os.listdir(f"/proc/{pid}/task")
+        return any("\nState:\tD" in small_file.read(f"/proc/{pid}/task/{thread}/status") for thread in threads)
+    return False
 
 
 def _strike(uid: int) -> bool:

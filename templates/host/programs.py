@@ -23,6 +23,8 @@ LATE = 124
 """Exit status of a program that took too long."""
 verbose = False
 """True: print each program before it starts."""
+DEATH = 5
+"""Seconds that a program may take to end after SIGKILL."""
 KEPT = 1 << 20
 """Bytes to keep of a program's output."""
 tell: Callable[[str], object] = print
@@ -160,7 +162,9 @@ def _listen(
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+                # One that waits for what an account has mounted (FUSE) ends only when that account lets it.
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(DEATH)
 
 
 def _feed(stdin: BinaryIO, data: bytes) -> None:
@@ -222,9 +226,10 @@ class Started:
         return self._process.returncode == 0
 
     def kill(self) -> None:
-        """Kill the program and wait for its end."""
+        """Kill the program and wait for its end, but not for one that no signal ends."""
         self._process.kill()
-        self.ends_within(float("inf"))
+        if not self.ends_within(DEATH):
+            self._pipe.close()
 
     def _hear(self, seconds: float) -> None:
         """Report its next output, if any comes within `seconds`."""

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import pytest
 
-from templates.host import accounts, handover, mounts, processes, remove
+from templates.host import accounts, handover, mounts, processes, programs, remove
 from templates.host.accounts import Account
 from templates.host.mounts import Mount
 from templates.host.record import Record
@@ -71,7 +72,7 @@ def test_mounts_of_other_accounts_are_found_the_newest_first(monkeypatch: pytest
 
 def test_a_process_that_no_signal_ends_is_not_waited_for(hung: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once: root's drift, facts and setup of an account with such a file system never ended."""
-    monkeypatch.setattr(accounts, "_DEATH", 0.2)
+    monkeypatch.setattr(programs, "DEATH", 0.2)
     began = time.monotonic()
 
     def work(_: BinaryIO) -> None:
@@ -130,14 +131,14 @@ def test_an_account_that_mounts_again_and_again_is_named(run: Run, monkeypatch: 
         mounts.require_none(run, "/opt/apps/shop")
 
 
-# Arguments: a directory, two uids. The first one mounts it where root sees no mount, and waits there; the other one has
-# the descriptor by which it would answer.
+# Arguments: a directory, three uids. The third one mounts it where root sees no mount, and the first one waits there.
+# The second one has the descriptor by which it would answer.
 ACCOMPLICE = """
 import ctypes, os, struct, sys
-where, former, other = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+where, former, other, maker = sys.argv[1], *map(int, sys.argv[2:])
 libc = ctypes.CDLL(None, use_errno=True)
 fuse = os.open("/dev/fuse", os.O_RDWR)
-options = f"fd={fuse},rootmode=40000,user_id={former},group_id=0"
+options = f"fd={fuse},rootmode=40000,user_id={maker},group_id=0,allow_other"
 if libc.unshare(0x20000) or libc.mount(b"", b"/", None, 0x44000, None):
     sys.exit("no mount namespace")
 if libc.mount(b"fuse", where.encode(), b"fuse", 6, options.encode()):
@@ -171,22 +172,58 @@ def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
         libc.umount2(bytes(place), hung_mount.FORCE_AND_DETACH)
 
 
-@pytest.mark.usefixtures("connections")
-def test_what_waits_for_a_file_system_that_root_does_not_see_is_ended(run: Run) -> None:
-    """Once: a process of a former account that waited for its own file system, in a namespace, outlived each setup."""
-    former = 50_000 + os.getpid() % 10_000
+@contextmanager
+def waiting(former: int, maker: int) -> Iterator[IO[bytes]]:
+    """A process of an account waits for what another one, or the same, has mounted; yield what tells its end."""
     with tempfile.TemporaryDirectory() as above:
         Path(above).chmod(0o711)
         place = Path(above, "place")
         place.mkdir()
-        words = (sys.executable, "-I", "-S", "-c", ACCOMPLICE, str(place), str(former), str(former + 10_000))
+        words = (sys.executable, "-I", "-S", "-c", ACCOMPLICE, str(place), *map(str, (former, former + 10_000, maker)))
         with subprocess.Popen(words, stdout=subprocess.PIPE) as accomplice:
             assert accomplice.stdout
             try:
                 if accomplice.stdout.readline() != b"waits\n":
                     pytest.skip("this machine mounts no FUSE")
                 assert mounts.found(str(place)) == []
-                processes.end(run, former)
-                assert accomplice.stdout.readline() == b"ended\n"
+                yield accomplice.stdout
             finally:
                 accomplice.kill()
+
+
+@pytest.mark.usefixtures("connections")
+@pytest.mark.parametrize("other", [0, 10_000], ids=["its own", "of another account"])
+def test_what_waits_for_a_file_system_that_root_does_not_see_is_ended(
+    run: Run, monkeypatch: pytest.MonkeyPatch, other: int
+) -> None:
+    """Once: a process of a former account that waited for its own file system, in a namespace, outlived each setup.
+
+    Once: so did one that waited for another account's: overlayfs in a user namespace asks it with its maker's rights.
+    """
+    abort, former = processes._abort, 50_000 + os.getpid() % 10_000
+
+    def ours(wanted: Callable[[int, str], bool]) -> list[int]:
+        """Leave alone what other tests have mounted on this machine."""
+        return abort(lambda maker, place: maker in {former, former + other} and wanted(maker, place))
+
+    monkeypatch.setattr(processes, "_abort", ours)
+    monkeypatch.setattr(processes, "_PATIENCE", 0.3)
+    with waiting(former, former + other) as told:
+        processes.end(run, former)
+        assert told.readline() == b"ended\n"
+
+
+@pytest.mark.parametrize(("maker", "owed", "aborted"), [(1000, "1\n", True), (1000, "0\n", False), (0, "1\n", False)])
+def test_only_what_an_account_but_root_has_mounted_and_owes_an_answer_is_aborted(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, maker: int, owed: str, aborted: bool
+) -> None:
+    (tmp_path / "waiting").write_text(owed)
+    asked: list[bool] = []
+
+    def abort(wanted: Callable[[int, str], bool]) -> list[int]:
+        asked.append(wanted(maker, str(tmp_path)))
+        return []
+
+    monkeypatch.setattr(processes, "_abort", abort)
+    processes._abort_silent(run, 1)
+    assert asked == [aborted]

@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import subprocess
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -75,6 +76,20 @@ def test_one_that_takes_too_long_is_killed(told: list[str]) -> None:
     began = time.monotonic()
     assert not shell("echo begun; exec sleep 60", 0.5)
     assert (told, time.monotonic() - began < 20) == (["begun"], True)
+
+
+def test_one_that_no_signal_ends_is_not_waited_for(told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where it waits for what an account has mounted."""
+    monkeypatch.setattr(programs, "DEATH", 0.1)
+    kill, left = subprocess.Popen.kill, list[subprocess.Popen[bytes]]()
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: left.append(process))
+    began = time.monotonic()
+    assert not shell("echo begun; exec sleep 20", 0.2)
+    assert programs.ask("sleep", "20", seconds=0.2).status == programs.LATE
+    assert (told, len(left), time.monotonic() - began < 15) == (["begun"], 2, True)
+    for process in left:
+        kill(process)
+        process.wait()
 
 
 @pytest.mark.parametrize("text", ["echo said; sleep 60 &", "echo said; exec >&- 2>&-; sleep 0.2"])

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from templates.host import accounts, claims, files, record
+from templates.host import accounts, claims, files, programs, record
 from templates.host.files import RootFiles, read
 from templates.host.flush import flush_file
 from templates.host.folders import Folder
@@ -192,7 +192,7 @@ def test_a_process_that_cannot_be_ended_holds_root_for_seconds_alone(monkeypatch
     nobody, kill, children = accounts.find("nobody"), os.kill, list[int]()
     assert nobody
     monkeypatch.setattr(os, "kill", lambda pid, _: children.append(pid))
-    monkeypatch.setattr(accounts, "_DEATH", 0.1)
+    monkeypatch.setattr(programs, "DEATH", 0.1)
     try:
         with pytest.raises(OSError, match="as nobody: the work took longer than"):
             accounts.as_account(nobody, lambda _: time.sleep(60), 0.1, 100)
