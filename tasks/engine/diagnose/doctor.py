@@ -52,11 +52,7 @@ def examine(project: Project, member: Member) -> Examined:
     except LoopError as error:
         findings.append(Finding(True, error.message, error.next or ""))
     findings += _secrets(member, facts)
-    health = facts.state.health
-    if facts.committed_release and health != ("ok", "ok"):
-        reason = health.slot if health.slot != "ok" else health.front
-        text = f"release {facts.live_release} does not answer as it should: {reason or 'it is stopped'}"
-        findings.append(Finding(False, text, f"fab logs -H {host.name} -n 50"))
+    findings += _health(host.name, facts)
     if facts.state.main_unit == "active":
         timers = {unit: f"is {state}" for unit, state in facts.state.processes.items()
                   if state != "active" and unit in layout.timers(service)}  # fmt: skip
@@ -70,6 +66,15 @@ def examine(project: Project, member: Member) -> Examined:
         findings += [Finding(False, text, mend) for text, mend in clients]
     findings += [*_jobs(member, facts), *_commands(facts), *_forbidden(service, facts), *_used(member, facts)]
     return Examined(tuple(findings), condition.conditions(service, facts, facts.machine.time - asked))
+
+
+def _health(host: str, facts: Facts) -> Iterator[Finding]:
+    health = facts.state.health
+    if facts.committed_release and health != ("ok", "ok"):
+        reason = health.slot if health.slot != "ok" else health.front
+        reason = reason or ("systemd does not answer" if facts.silent else "it is stopped")
+        text = f"release {facts.live_release} does not answer as it should: {reason}"
+        yield Finding(False, text, f"fab logs -H {host} -n 50")
 
 
 def _upkeep(service: Service, facts: Facts) -> Iterator[Finding]:

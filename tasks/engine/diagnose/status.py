@@ -140,6 +140,8 @@ def _state(facts: Facts) -> str:
     slot = facts.slot
     if not slot:
         return "nothing deployed"
+    if facts.silent:
+        return "unknown"
     if (state := facts.slot_state(slot)) != "active":
         return "stopped" if state == "inactive" else state
     if not facts.healthy:

@@ -193,7 +193,9 @@ def describe(facts: Facts) -> str:
         return "nothing: no release is committed"
     slot = facts.slot
     state = "healthy" if facts.healthy else "NOT healthy"
-    if facts.slot_state(slot) != "active":
+    if facts.silent:
+        state = "unknown: systemd does not answer"
+    elif facts.slot_state(slot) != "active":
         state = "stopped"
     return f"release {facts.live_release}, slot {slot}, {state}{'' if facts.probation is None else ', on probation'}"
 

@@ -72,6 +72,11 @@ class Facts(NamedTuple):
         """Return systemd's state of a slot, such as active, inactive or failed; empty if it is not known."""
         return self.state.slots[slot].state if slot in self.state.slots else ""
 
+    @property
+    def silent(self) -> bool:
+        """True if systemd did not say whether the live slot runs."""
+        return self.slot_state(self.slot) in {"", "unknown"}
+
     def _release(self, slot: str) -> str | None:
         return self.state.slots[slot].release or None if slot in self.state.slots else None
 

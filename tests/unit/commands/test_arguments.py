@@ -99,6 +99,8 @@ def test_what_cannot_be_aimed_at_is_told_with_the_way_on(
         ({}, f"release {NEW}, slot blue, healthy"),
         ({"state health slot": "answered 500"}, f"release {NEW}, slot blue, NOT healthy"),
         ({"state slots blue state": "inactive"}, f"release {NEW}, slot blue, stopped"),
+        ({"state slots blue state": "failed"}, f"release {NEW}, slot blue, stopped"),
+        ({"state slots blue state": ""}, f"release {NEW}, slot blue, unknown: systemd does not answer"),
         ({"state current": "", "state live": ""}, "nothing: no release is committed"),
     ],
 )

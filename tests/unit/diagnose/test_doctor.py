@@ -7,8 +7,8 @@ import pytest
 from tasks.engine.config.gateway import Nginx, Tls
 from tasks.engine.diagnose import doctor
 from tasks.engine.host.facts import Facts
-from templates.host.fact_schema import Machine, Survey
-from tests.support.host_facts import vary
+from templates.host.fact_schema import Answers, Machine, Survey
+from tests.support.host_facts import NEW, serving, vary
 from tests.support.small_service import SERVICE
 
 NEW_YEAR = 1767225600
@@ -68,6 +68,20 @@ def test_a_command_at_work_is_told_with_its_age_and_the_way_to_end_it() -> None:
     assert not found.stops
     assert found.text.startswith("myapp-run@1-2-3.service is at work, for 60 s")
     assert found.mend.endswith("systemctl stop myapp-run@1-2-3.service")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"state slots blue state": "inactive"}, "it is stopped"),
+        ({"state slots blue state": ""}, "systemd does not answer"),
+        ({"state health": Answers("answered 500", "ok")}, "answered 500"),
+    ],
+)
+def test_a_release_is_told_as_stopped_only_where_systemd_says_so(changes: dict[str, object], told: str) -> None:
+    (found,) = doctor._health("shire01", vary(serving(), {"state health": Answers(), **changes}))
+    assert found.text == f"release {NEW} does not answer as it should: {told}"
+    assert list(doctor._health("shire01", serving())) == []
 
 
 @pytest.mark.parametrize("needs", [(), ("network",)])

@@ -66,6 +66,13 @@ def test_a_host_at_a_glance() -> None:
 
 
 @pytest.mark.parametrize(
+    ("word", "state"), [("inactive", "stopped"), ("failed", "failed"), ("", "unknown"), ("unknown", "unknown")]
+)
+def test_a_slot_is_stopped_only_where_systemd_says_so(word: str, state: str) -> None:
+    assert line(found=facts({"state slots blue state": word}))["state"] == state
+
+
+@pytest.mark.parametrize(
     ("changes", "memory", "counted"),
     [
         ({"state slots blue memory": None, "state slots blue pss": 61_000_000}, "~61 MB", "pss"),
