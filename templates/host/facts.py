@@ -39,6 +39,8 @@ from .run import Run
 from .slot_names import other
 
 _SECONDS, _MOST = 50, 48 << 20
+_NO_GROUP = 65534
+"""The group `nobody` or `nogroup`, which owns nothing."""
 _AS_ROOT = ("sudo", "-n", "true")
 _OF_THE_ACCOUNT = {"state", "survey", "pythons", "logged"}
 """Members of `HostFacts` that are read with the deploy account's rights."""
@@ -106,11 +108,13 @@ def _look(run: Run, wants: frozenset[str], known: record.Record) -> Answer:
 
 
 def _account(run: Run, known: record.Record) -> accounts.Account | None:
-    """Return the account that owns the service: by the record, or else by its directory."""
+    """Return the account that owns the service: by the record, or else by its directory; None if there is neither."""
     owner = accounts.find(known.account) if known.account else None
     if owner is None:
         with suppress(FileNotFoundError):
-            owner = accounts.of_uid(os.lstat(run.step["root"]).st_uid)
+            uid = os.lstat(run.step["root"]).st_uid
+            # Processes of an account that is gone may go on.
+            owner = accounts.of_uid(uid) or accounts.Account(f"uid {uid}", uid, _NO_GROUP)
     return owner
 
 

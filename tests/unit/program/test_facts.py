@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -417,6 +418,26 @@ def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPa
     assert told["machine"]["tools"].get("tar") == shutil.which("tar")
     assert (told["files"], told["pythons"]) == ({}, [1])
     assert told.keys() == plain(HostFacts()).keys()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+@pytest.mark.parametrize("recorded", ["", "account gone-loop\n"], ids=["no record", "its account is gone"])
+def test_root_reads_nothing_itself_below_the_directory_of_an_account_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch, recorded: str
+) -> None:
+    """Once: root read all of it with its own rights, for as long as that took."""
+
+    def ask(*_: object) -> facts.Answer:
+        answer = facts.Answer()
+        answer.members["uid"] = os.geteuid()
+        return answer
+
+    monkeypatch.setattr(facts, "ask", ask)
+    uid = 50_000 + os.getpid() % 10_000
+    with tempfile.TemporaryDirectory() as root:
+        os.chown(root, uid, -1)
+        run = Run(("n", "r", "{}", ""), {"name": "nothing", "root": root, "wait": 0, "watch": 0}, io.BytesIO())
+        assert facts._look(run, frozenset(), record.parse("nothing", recorded)).members == {"uid": uid}
 
 
 def test_only_a_file_is_roots_file_and_only_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
