@@ -12,18 +12,23 @@ from contextlib import suppress
 from . import programs
 from .accounts import Account, as_account
 from .folders import Folder
+from .locks import RUN
 from .run import Run
-from .slot_names import SLOTS
+from .slot_names import SLOTS, slot_of
 
 _LOCKS = (".activating", ".running", ".staging", ".history")
 
 
 def make_live_link(name: str, root: str) -> None:
-    """Point root's link, if it is missing, at the slot that the account's link names: blue or green, nothing else."""
-    with Folder.open(f"/run/{name}") as folder:
-        for slot in SLOTS:
-            if folder.status("live") is None and os.path.exists(f"{root}/current/is-{slot}"):
-                os.symlink(slot, "live", dir_fd=folder.descriptor)
+    """Point root's link, if it is missing, at the slot that the account's link names: blue or green, nothing else.
+
+    The account's link is read and not followed: it may lead to what never answers.
+    """
+    with Folder.open(root) as theirs:
+        slot = slot_of(theirs.link("current"))
+    with Folder.open(f"{RUN}/{name}") as folder:
+        if slot and folder.status("live") is None:
+            os.symlink(slot, "live", dir_fd=folder.descriptor)
 
 
 def redirect_former_link(run: Run, name: str, account: Account) -> None:
