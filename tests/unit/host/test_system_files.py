@@ -232,6 +232,14 @@ def test_the_stop_of_each_unit_that_runs_code_of_a_release_has_a_bound_of_its_ow
     }
 
 
+def test_each_unit_that_a_run_waits_for_has_a_bound_for_its_start() -> None:
+    """For a oneshot unit systemd has none. A job may take as long as it likes: only its timer starts it."""
+    units = {Path(path).name: unit(text) for path, text in texts().items() if path.endswith(".service")}
+    once = {name for name, keys in units.items() if keys.get("Type") == ["oneshot"]}
+    assert {name for name in once if "TimeoutStartSec" not in units[name]} == {"myapp-nightly.service"}
+    assert {"myapp.service", "myapp-boot@.service", "myapp-live@.service", "myapp-hook@.service"} < once
+
+
 def test_the_sudo_rules_are_the_commands_of_a_deploy_and_nothing_else() -> None:
     rules = [line for line in texts()["/etc/sudoers.d/myapp"].splitlines() if not line.startswith("#")]
     assert rules == [
