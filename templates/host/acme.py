@@ -11,6 +11,8 @@ from .run import Refused, Run
 
 _SECONDS = 90
 _LINES = 12
+_LIMITED = 'ulimit -d 1048576 && exec "$@"'
+"""Runs a program that may have 1 GB of memory: certbot reads a CA's answer as a whole, and it may have no end."""
 
 
 def lineage(name: str) -> str:
@@ -33,7 +35,8 @@ def obtain(run: Run, changes: RootFiles, asked: Sequence[str], pair: tuple[str, 
     email, directory = asked
     wanted = [word for one in names for word in ("-d", one)]
     ended = programs.ask(
-        *("certbot", "certonly", "-n", "--webroot", "-w", f"/etc/{name}/acme", "--cert-name", lineage(name), *wanted),
+        *("sh", "-c", _LIMITED, "sh", "certbot", "certonly", "-n", "--webroot", "-w", f"/etc/{name}/acme"),
+        *("--cert-name", lineage(name), *wanted),
         *("--agree-tos", "--no-eff-email", "--email", email, "--server", directory, "--key-type", "ecdsa"),
         *("--keep-until-expiring", "--renew-with-new-domains"),
         seconds=_SECONDS,
