@@ -1,6 +1,7 @@
-"""`fab` in a fork of one process that has loaded Fabric: for tests of its words, in which no start of it counts.
+"""`fab` in a fork of one process that has loaded it: for tests of its words, in which no start of it counts.
 
-Loading Fabric takes most of the time of a `fab` that refuses its command line. The clone's own modules are loaded anew.
+Loading Fabric and the engine takes most of the time of a `fab` that refuses its command line. The fabfile is the clone's;
+the engine is the one that the clone is a copy of.
 """
 
 from __future__ import annotations
@@ -11,11 +12,28 @@ from typing import Any
 
 import pytest
 
-from tests.support.clone import FAB, Clone, Ended
+from tests.support.clone import FAB, ROOT, Clone, Ended
 from tests.support.forks import Forks
 
-PRELOAD = "import packaging.version, pwd, secrets\nfrom fabric.main import program"
-BODY = "from fabric.main import program\nprogram.run()"
+PRELOAD = f"""
+import importlib, packaging.version, pkgutil, pwd, secrets, sys
+from fabric.main import program
+sys.path.insert(0, {str(ROOT)!r})
+import tasks
+for found in pkgutil.walk_packages(tasks.__path__, "tasks."):
+    importlib.import_module(found.name)
+sys.path.remove({str(ROOT)!r})
+"""
+# Constants of modules that are paths below this project become paths below the clone.
+BODY = f"""
+import pathlib, sys
+from fabric.main import program
+for module in [module for name, module in sys.modules.items() if name.startswith("tasks.")]:
+    for name, value in list(vars(module).items()):
+        if isinstance(value, pathlib.Path) and value.is_relative_to({str(ROOT)!r}):
+            setattr(module, name, pathlib.Path.cwd() / value.relative_to({str(ROOT)!r}))
+program.run()
+"""
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Each fork has a parent of its own, which waits for it: several may run at once.
+# The status of a fork goes to the pipe that came with its request: several may run at once.
 _SERVER = """
-import atexit, gc, json, os, socket, sys, threading
+import atexit, contextlib, gc, json, os, signal, socket, sys, threading
 {preload}
 # A collection in a fork would copy every page that it looks at.
 gc.freeze()
@@ -37,33 +37,39 @@ def run(asked):
     sys.stderr.flush()
     os._exit(status)
 
-def reap():
-    while waiting and os.waitpid(waiting[0], os.WNOHANG)[0]:
-        del waiting[0]
+def reap(*_):
+    while running:
+        child, ended = os.waitpid(-1, os.WNOHANG)
+        if not child:
+            break
+        # Its reader may be gone.
+        with contextlib.suppress(BrokenPipeError), open(running.pop(child), "wb") as pipe:
+            pipe.write(b"%d" % os.waitstatus_to_exitcode(ended))
 
 control = socket.socket(fileno=int(sys.argv[1]))
-waiting = []
+running = {{}}
+signal.signal(signal.SIGCHLD, reap)
 while True:
     data, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 4)
-    reap()
     if not data:
         break
-    waiting.append(os.fork())
-    if not waiting[-1]:
+    *streams, ended = descriptors
+    # It may end before its pipe is noted.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         control.close()
-        *streams, ended = descriptors
-        child = os.fork()
-        if not child:
-            os.close(ended)
-            for number, descriptor in enumerate(streams):
-                os.dup2(descriptor, number)
-                os.close(descriptor)
-            run(json.loads(data))
-        for descriptor in streams:
+        for pipe in [ended, *running.values()]:
+            os.close(pipe)
+        for number, descriptor in enumerate(streams):
+            os.dup2(descriptor, number)
             os.close(descriptor)
-        os.write(ended, b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-        os._exit(0)
-    for descriptor in descriptors:
+        run(json.loads(data))
+    running[child] = ended
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    for descriptor in streams:
         os.close(descriptor)
 """
 
