@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import subprocess
 import tempfile
@@ -28,6 +29,9 @@ def run(asked):
         exec({body!r}, {{"__name__": "__main__"}})
     except SystemExit as ended:
         status = ended.code or 0
+        if not isinstance(status, int):
+            print(status, file=sys.stderr)
+            status = 1
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
@@ -97,11 +101,19 @@ class Forks:
         return ended
 
     def run(
-        self, words: Sequence[str], environment: Mapping[str, str], folder: Path | str = "."
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path | str = ".",
+        given: bytes = b"",
+        timeout: float | None = None,
     ) -> tuple[int, bytes, bytes]:
-        """Run a fork to its end with an empty standard input; return its exit status, its output and its errors."""
-        with Path(os.devnull).open() as nothing, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            ended = status(self.start(words, environment, [one.fileno() for one in (nothing, out, err)], folder))
+        """Run a fork to its end; return its exit status, its output and its errors. given: its standard input."""
+        with tempfile.TemporaryFile() as read, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            read.write(given)
+            read.seek(0)
+            streams = [one.fileno() for one in (read, out, err)]
+            ended = status(self.start(words, environment, streams, folder), timeout)
             out.seek(0)
             err.seek(0)
             return ended, out.read(), err.read()
@@ -112,7 +124,9 @@ class Forks:
         self._process.wait()
 
 
-def status(ended: int) -> int:
-    """Wait for the end of a fork; return its exit status, or minus its signal."""
+def status(ended: int, timeout: float | None = None) -> int:
+    """Wait for the end of a fork; return its exit status, or minus its signal. TimeoutError after so many seconds."""
     with os.fdopen(ended, "rb") as pipe:
+        if not select.select([pipe], [], [], timeout)[0]:
+            raise TimeoutError
         return int(pipe.read())

@@ -22,10 +22,13 @@ from tests.support.forks import Forks
 ROOT = Path(__file__).resolve().parents[3]
 ONE, TWO = Row("it holds", "a fault"), Row("it holds", "another")
 PRELOAD = """
-import importlib
+import importlib, sys
 from _pytest.config import default_plugins
 for name in default_plugins:
     importlib.import_module("_pytest." + name)
+import pdb, readline
+sys.path.insert(0, "")
+import tests.promises.plugin
 """
 TESTS = """
 import pytest
