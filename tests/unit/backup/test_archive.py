@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import hashlib
 import io
@@ -15,6 +16,7 @@ import tarfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,25 @@ from hypothesis import strategies as st
 
 from tasks.engine.backup import archive, store
 from tests.support.clone import ROOT
+from tests.support.forks import Forks
 
 PROGRAM = (ROOT / "templates/state_archive.py").read_text()
 ABOUT = {"format": 1, "service": "myapp", "host": "shire01", "time": "2026-01-31T12:00:00Z"}
 LIMIT = 1 << 30
 HUNG = 300
 """Seconds after which a program hangs; it takes one at most."""
+
+
+PRELOAD = "import fcntl, gzip, shutil, sqlite3, subprocess, tarfile, typing, urllib.parse"
+BODY = "import sys; exec(compile(sys.argv.pop(), 'program', 'exec'))"
+
+
+@cache
+def forks() -> Forks:
+    """Return the interpreter that all runs of the program are forks of."""
+    made = Forks([sys.executable, "-I", "-S"], PRELOAD, BODY)
+    atexit.register(made.close)
+    return made
 
 
 def program(
@@ -41,8 +56,8 @@ def program(
     places = {"STATE_DIRECTORY": str(state), "CACHE_DIRECTORY": str(state.parent), "RELEASE": "0123456789ab"}
     environment = {**os.environ, **places, **variables}
     text = PROGRAM.replace("LOCKED = 60", "LOCKED = 1")
-    words = [sys.executable, "-I", "-S", "-c", text, mode, request]
-    return subprocess.run(words, input=given, env=environment, capture_output=True, check=False, timeout=HUNG)
+    words = ["-c", mode, request, text]
+    return subprocess.CompletedProcess(words, *forks().run(words, environment, given=given, timeout=HUNG))
 
 
 def written(state: Path, **options: str) -> bytes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,22 @@ from tasks.engine.host import payload, templates
 from templates import build_venv
 from templates.host import venv, venv_build
 from tests.support import distributions
+from tests.support.forks import Forks
 
 MEMORY = 96 << 20
 """The builder's limit in tests of it: a tenth of the time to reach it."""
+
+
+PRELOAD = "import compileall, concurrent.futures.process, concurrent.futures.thread, runpy, venv, zipfile"
+BODY = "import runpy, sys; runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+@cache
+def forks() -> Forks:
+    """Return the interpreter that runs of the builder are forks of."""
+    made = Forks([sys.executable, "-I", "-S"], PRELOAD, BODY)
+    atexit.register(made.close)
+    return made
 
 
 def build(
@@ -30,19 +46,10 @@ def build(
     archive.write_bytes(payload._installer())
     builder.write_text(limited(templates.text("build_venv.py"), memory))
     part = folder / ".part-x"
-    command: list[str | Path] = [
-        sys.executable,
-        "-I",
-        "-S",
-        *how,
-        builder,
-        archive,
-        part,
-        folder / "final",
-        places,
-        listing,
-    ]
-    return subprocess.run(command, capture_output=True)
+    words = [*how, *map(str, (builder, archive, part, folder / "final", places, listing))]
+    if how:
+        return subprocess.run([sys.executable, "-I", "-S", *words], capture_output=True)
+    return subprocess.CompletedProcess(words, *forks().run(words, os.environ))
 
 
 def limited(text: str, memory: int | None) -> str:
