@@ -151,7 +151,8 @@ def make(folder: Path, inventory: Path | None = None) -> Clone:
         if source.startswith(linked):
             # On another file system it is copied.
             with suppress(OSError):
-                return os.link(source, target)
+                os.link(source, target)
+                return
         shutil.copy2(source, target, follow_symlinks=False)
 
     shutil.copytree(original, folder / "clone", symlinks=True, copy_function=copy)

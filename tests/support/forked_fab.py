@@ -1,7 +1,7 @@
 """`fab` in a fork of one process that has loaded it: for tests of its words, in which no start of it counts.
 
-Loading Fabric and the engine takes most of the time of a `fab` that refuses its command line. The fabfile is the clone's;
-the engine is the one that the clone is a copy of.
+Loading Fabric and the engine takes most of the time of a `fab` that refuses its command line. The fabfile is the
+clone's; the engine is the one that the clone is a copy of.
 """
 
 from __future__ import annotations
