@@ -20,12 +20,16 @@ from tests.support.forks import Forks, status
 
 STARTED = pip._watched
 """The engine's own function, which starts pip and limits it."""
-# For its name of this machine, pip starts three programs.
+# For its name of this machine, pip starts three programs; to read the certificates of this machine takes half of a run.
 PRELOAD = """
-import pip._internal.cli.main, pip._internal.resolution.resolvelib.resolver
+import encodings.cp437, gzip, netrc
+import pip._internal.cli.autocompletion, pip._internal.cli.main, pip._internal.cli.main_parser
+import pip._internal.resolution.resolvelib.resolver, pip._vendor.truststore
+from pip._internal.cli import index_command
 from pip._internal.commands import configuration, download, wheel
 from pip._internal.network import session
 session.user_agent = lambda name=session.user_agent(): name
+index_command._create_truststore_ssl_context = lambda made=index_command._create_truststore_ssl_context(): made
 """
 BODY = "import sys\nfrom pip._internal.cli.main import main\nsys.exit(main())"
 
