@@ -63,7 +63,7 @@ from tests.support.stand_ins import reported
 from tests.unit.deploy.test_plan import WHEELS, release
 
 LIES_TOLD = pytest.mark.promise(CALM, "a host that answers with lies, parser by parser")
-MANY = pytest.mark.promise(CALM, "a host that answers with thousands of lies, parser by parser", part=220)
+MANY = pytest.mark.promise(CALM, "a host that answers with thousands of lies, parser by parser", part=110)
 
 ENGINE = Path(__file__).resolve().parents[3] / "tasks/engine"
 NONCE = "0123456789abcdef"
