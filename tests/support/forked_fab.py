@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -48,8 +47,8 @@ def fab_forks() -> Iterator[Forks]:
 def forked_fab(fab_forks: Forks, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `Clone.fab` run in forks."""
 
-    def fab(clone: Clone, *words: str, **_: Any) -> Ended:
-        ended, out, err = fab_forks.run([str(FAB), *words], clone.variables(), clone.root)
+    def fab(clone: Clone, *words: str, timeout: float = 300) -> Ended:
+        ended, out, err = fab_forks.run([str(FAB), *words], clone.variables(), clone.root, timeout=timeout)
         return Ended(ended, out.decode(), err.decode())
 
     monkeypatch.setattr(Clone, "fab", fab)
