@@ -14,12 +14,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.engine.parallel import run_in_thread
+from tests.support.fab_forks import forks
 from tests.support.git_repository import git
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,12 +95,18 @@ class Clone:
         return environment
 
     def start(self, *words: str, **options: Any) -> Process:
-        """Begin `fab WORDS` without waiting for it."""
+        """Begin `fab WORDS` without waiting for it, as a process of its own."""
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return Process([FAB, *words], cwd=self.root, env=self.variables(), **{"text": True, **pipes, **options})
 
     def fab(self, *words: str, timeout: float = 300) -> Ended:
         """Run `fab WORDS` to its end, without a terminal."""
+        status, *streams = forks().run([str(FAB), *words], self.variables(), self.root, timeout=timeout)
+        # With the line ends of a text, as `process` reads them.
+        return Ended(status, *(TextIOWrapper(BytesIO(stream)).read() for stream in streams))
+
+    def process(self, *words: str, timeout: float = 300) -> Ended:
+        """Run `fab WORDS` like `fab`, but as a process of its own: what Python does as it starts counts."""
         with self.start(*words) as process:
             try:
                 out, err = process.communicate(timeout=timeout)

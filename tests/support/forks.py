@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import tempfile
@@ -22,7 +23,11 @@ def run(asked):
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
-    sys.stdin, sys.stdout, sys.stderr = (open(number, mode) for number, mode in enumerate("rww"))
+    # As the interpreter has opened its own: what a fork says of an error is out even if a signal ends it.
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, stream.mode, 1 if number == 2 else -1, stream.encoding, stream.errors)
+        for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr))
+    )
     sys.argv = asked["words"]
     status = 0
     try:
@@ -71,6 +76,7 @@ while True:
             os.dup2(descriptor, number)
             os.close(descriptor)
         run(json.loads(data))
+    os.write(ended, b"%10d" % child)
     running[child] = ended
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
     for descriptor in streams:
@@ -91,7 +97,7 @@ class Forks:
     def start(
         self, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[int], folder: Path | str = "."
     ) -> int:
-        """Start a fork with this argv and these three streams; return a pipe from which its exit status is read."""
+        """Start a fork with this argv and these three streams; return a pipe for `status`."""
         ended, theirs = os.pipe()
         asked = {"words": words, "environment": dict(environment), "folder": str(Path(folder).absolute())}
         try:
@@ -125,8 +131,13 @@ class Forks:
 
 
 def status(ended: int, timeout: float | None = None) -> int:
-    """Wait for the end of a fork; return its exit status, or minus its signal. TimeoutError after so many seconds."""
-    with os.fdopen(ended, "rb") as pipe:
+    """Wait for the end of a fork; return its exit status, or minus its signal.
+
+    A fork that is at work after `timeout` seconds is killed: TimeoutExpired.
+    """
+    with os.fdopen(ended, "rb", buffering=0) as pipe:
+        process = int(pipe.read(10))
         if not select.select([pipe], [], [], timeout)[0]:
-            raise TimeoutError
+            os.kill(process, signal.SIGKILL)
+            raise subprocess.TimeoutExpired("a fork", timeout or 0)
         return int(pipe.read())

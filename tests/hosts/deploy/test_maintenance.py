@@ -152,7 +152,6 @@ def unreachable(clone: Clone, tmp_path: Path) -> Clone:
     return clone
 
 
-@pytest.mark.usefixtures("forked_fab")
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -168,7 +167,6 @@ def test_what_cannot_be_meant_is_refused_before_any_contact(unreachable: Clone, 
     assert told in ended.err
 
 
-@pytest.mark.usefixtures("forked_fab")
 def test_a_service_without_a_gateway_is_refused_in_words(unreachable: Clone) -> None:
     unreachable.write("service/service.yaml", "name: myapp\napp: app:create_app()\nlisten: 127.0.0.1:8080\n")
     ended = unreachable.fab("maintenance", "on", "-H", "shire01")
