@@ -69,7 +69,7 @@ def test_a_deploy_works_behind_the_closed_door_and_says_that_it_is_closed(site: 
     answers: list[int] = []
 
     def watch() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.02):
             answers.append(ask(hosts[0].address, "/").status)
 
     watching = threading.Thread(target=watch)

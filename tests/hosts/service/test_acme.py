@@ -11,7 +11,7 @@ import pytest
 from tests.support import pebble
 from tests.support.clone import Clone, make
 from tests.support.echo_service import deployed, put
-from tests.support.front_door import NAME, ask, release_of
+from tests.support.front_door import NAME, ask, release_of, trusting
 from tests.support.hosts import Hosts, MakeHosts
 from tests.support.waiting import until
 
@@ -43,8 +43,7 @@ def clone(host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 def shown(host: Hosts) -> str:
     """Return the certificate that clients get."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     with context.wrap_socket(
         socket.create_connection((host[0].address, 443), timeout=60), server_hostname=NAME
     ) as wire:

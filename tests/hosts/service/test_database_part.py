@@ -117,7 +117,7 @@ def writing(site: Site) -> Iterator[list[str]]:
     wrong: list[str] = []
 
     def work() -> None:
-        while not end.is_set():
+        while not end.wait(0.02):
             name = f"{id(kept)}-{next(numbers)}"
             try:
                 answer = post(site, name)

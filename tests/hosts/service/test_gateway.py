@@ -14,7 +14,7 @@ import pytest
 from tasks.engine.host import templates
 from tests.support.clone import ROOT, make
 from tests.support.echo_service import APP, deployed, put
-from tests.support.front_door import NAME, ask
+from tests.support.front_door import NAME, ask, trusting
 from tests.support.hosts import MakeHosts
 
 UPLOAD = 15 * 1000 * 1000
@@ -33,8 +33,7 @@ def address(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -
 def certificate(address: str, tmp_path: Path) -> Path:
     """The certificate that the host shows."""
     path = tmp_path / "shown.pem"
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     with handshake(address, context) as connection:
         path.write_text(ssl.DER_cert_to_PEM_cert(connection.getpeercert(True) or b""))
     return path
@@ -99,15 +98,14 @@ def test_another_host_name_gets_no_answer_of_the_service(address: str, name: str
 
 
 def test_the_certificate_is_for_the_name_and_its_key_for_root(address: str, certificate: Path) -> None:
-    trusting = ssl.create_default_context(cafile=str(certificate))
-    with handshake(address, trusting) as connection:
+    knowing = ssl.create_default_context(cafile=str(certificate))
+    with handshake(address, knowing) as connection:
         assert (connection.getpeercert() or {})["subjectAltName"] == (("DNS", NAME),)
 
 
 @pytest.mark.parametrize("name", ["stranger.example", None], ids=["another name", "no name"])
 def test_whoever_asks_for_no_name_of_ours_is_shown_no_certificate_of_ours(address: str, name: str | None) -> None:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     with context.wrap_socket(socket.create_connection((address, 443), timeout=10), server_hostname=name) as wire:
         shown = wire.getpeercert(True) or b""
         assert NAME.encode() not in shown
@@ -118,8 +116,7 @@ def test_whoever_asks_for_no_name_of_ours_is_shown_no_certificate_of_ours(addres
 
 def test_a_client_without_sni_that_knows_the_name_is_served(address: str) -> None:
     """A balancer that checks by address sends the name in the request alone."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     with context.wrap_socket(socket.create_connection((address, 443), timeout=10)) as wire:
         wire.sendall(b"GET /healthz HTTP/1.0\r\nHost: %s\r\n\r\n" % NAME.encode())
         assert wire.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -165,8 +162,7 @@ def answered(address: str, port: int, request: bytes) -> bytes:
     """Return all bytes that answer these, until the connection ends."""
     wire: socket.socket = socket.create_connection((address, port), timeout=10)
     if port == 443:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = trusting()
         wire = context.wrap_socket(wire, server_hostname=NAME)
     with wire:
         wire.sendall(request)

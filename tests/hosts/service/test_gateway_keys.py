@@ -17,7 +17,7 @@ import pytest
 from tests.support.certificates import Authority
 from tests.support.clone import ROOT, Clone, make
 from tests.support.echo_service import deployed, put
-from tests.support.front_door import NAME, Answer, ask
+from tests.support.front_door import NAME, Answer, ask, trusting
 from tests.support.hosts import Hosts, MakeHosts
 
 PAGES = '''
@@ -149,8 +149,7 @@ def refused(clone: Clone, **changes: object) -> str:
 @contextmanager
 def opened(address: str, request: str) -> Iterator[socket.socket]:
     """Send a request, and leave the connection open."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     wire = context.wrap_socket(socket.create_connection((address, 443), timeout=60), server_hostname=NAME)
     with wire:
         wire.sendall(f"{request}\r\nHost: {NAME}\r\n\r\n".encode())
@@ -159,8 +158,7 @@ def opened(address: str, request: str) -> Iterator[socket.socket]:
 
 def shown(address: str, name: str | None) -> str:
     """Return the names of the certificate that this name is shown."""
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context = trusting()
     with context.wrap_socket(socket.create_connection((address, 443), timeout=30), server_hostname=name) as wire:
         data = wire.getpeercert(True) or b""
     words = ["openssl", "x509", "-inform", "DER", "-noout", "-ext", "subjectAltName"]
@@ -313,8 +311,7 @@ class MutualTls:
 
     def __init__(self, address: str, folder: Path, version: ssl.TLSVersion) -> None:
         self._address = address
-        self._context = ssl.create_default_context()
-        self._context.check_hostname, self._context.verify_mode = False, ssl.CERT_NONE
+        self._context = trusting()
         self._context.minimum_version = self._context.maximum_version = version
         self._context.load_cert_chain(folder / "ann.pem", folder / "ann.key")
 

@@ -62,7 +62,7 @@ def asked(address: str) -> Iterator[list[object]]:
     over = threading.Event()
 
     def work() -> None:
-        while not over.is_set():
+        while not over.wait(0.02):
             try:
                 status = ask(address, timeout=60).status
                 if status != 200:

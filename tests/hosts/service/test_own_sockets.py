@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import ssl
 import threading
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from tests.promises.words import OWN_SOCKETS
 from tests.support.clone import Clone, make
 from tests.support.echo_service import deployed, put
-from tests.support.front_door import NAME, ask, release_of
+from tests.support.front_door import NAME, ask, release_of, trusting
 from tests.support.hosts import Hosts, MakeHosts
 
 ROOT = "/opt/apps/myapp"
@@ -142,8 +141,7 @@ def upload(address: str, port: int, seconds: float, answers: list[bytes]) -> Non
     """POST to /echo byte by byte; append the whole answer to the list."""
     wire: socket.socket = socket.create_connection((address, port), timeout=60)
     if port == 443:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = trusting()
         wire = context.wrap_socket(wire, server_hostname=NAME)
     with wire:
         wire.sendall(

@@ -115,7 +115,7 @@ def visits(site: Site) -> Iterator[list[tuple[int, int]]]:
     enough, seen, lost = threading.Event(), list[tuple[int, int]](), list[str]()
 
     def visit() -> None:
-        while not enough.is_set():
+        while not enough.wait(0.02):
             page, file = get(site, "/page"), get(site, "/static/plain.css")
             if (page.status, file.status) == (200, 200) and by_nginx(file):
                 seen.append((page.json()["edition"], int(file.body.split()[1])))
