@@ -20,9 +20,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     hosts = module_hosts()
     made = Site(make(tmp_path_factory.mktemp("leftovers"), hosts.inventory), hosts[0])
     quicken(made.clone)
-    made.clone.replace(
-        YAML, "web: {workers: 4, threads: 1}", "web: {workers: 4, threads: 1}\n  clock: {command: sleep 1d}"
-    )
+    made.clone.replace(YAML, "threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}")
     # Twice, so that either slot has a release that could start.
     made.deploy()
     made.deploy()

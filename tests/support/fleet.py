@@ -50,6 +50,7 @@ def undeployed(make: MakeHosts, folder: Path, count: int) -> Fleet:
     """Boot pristine hosts, and make a clone whose health check passes quickly."""
     hosts = make(count)
     clone = clones.make(folder, hosts.inventory)
+    clones.two_workers(clone)
     clone.replace("service/service.yaml", "  settle: 2 ", "  settle: 0 ")
     return Fleet(clone, hosts, [])
 

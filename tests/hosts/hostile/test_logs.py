@@ -52,7 +52,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
     made.clone.write("service/shout.py", SHOUT)
     (made.clone.root / "service/noise").write_bytes(NOISE)
     made.clone.replace(
-        "service/service.yaml", "web: {workers: 4", 'worker: {command: "python shout.py"}\n  web: {workers: 1'
+        "service/service.yaml", "web: {workers: 2", 'worker: {command: "python shout.py"}\n  web: {workers: 1'
     )
     made.clone.done("deploy")
     said = 'journalctl -u myapp-worker@blue -g "the last line" -q | grep -q .'
