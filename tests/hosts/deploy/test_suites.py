@@ -8,7 +8,7 @@ import pytest
 
 from tasks.engine.sandbox import Machine
 from tests.support import one_name
-from tests.support.clone import Clone, make
+from tests.support.clone import Clone, make, quicken
 from tests.support.front_door import NAME, ask, release_of, spoken
 from tests.support.hosts import Hosts, MakeHosts
 from tests.support.suites import suites
@@ -58,6 +58,7 @@ def test_the_whole_loop_runs(clone: Clone, hosts: MakeHosts, suite: str | None, 
     fleet = hosts(1, suite)
     machine = fleet[0]
     clone.inventory = fleet.inventory
+    quicken(clone)
     clone.done("deploy", "-H", "shire01")
     first = clone.release()
     assert release_of(machine.address) == first

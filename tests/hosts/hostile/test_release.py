@@ -186,7 +186,7 @@ def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
 def test_a_health_command_that_stops_its_server_is_over_when_the_deploy_is(served: Site) -> None:
     good = served.deploy()
     manifest = served.read("service/service.yaml")
-    health = manifest.replace(
+    health = manifest.replace("timeout: 30 ", "timeout: 12 ").replace(
         "command: sleep infinity", 'command: sleep infinity, health: {command: "python -m h stop"}'
     )
     with served.changed("service/h.py", ESCAPING), served.changed("service/service.yaml", health):

@@ -159,7 +159,7 @@ def test_the_committed_content_is_back_at_once(site: ProbationSite) -> None:
 
 
 def test_a_restart_waits_for_the_end_and_is_tried_itself(site: ProbationSite) -> None:
-    _, new = site.begin_probation(25)
+    _, new = site.begin_probation(15)
     pid = site.show(f"myapp@{site.other}.service", "MainPID")
     said = site.done("restart").out
     assert "probation wait" in " ".join(said.split())
@@ -205,7 +205,7 @@ def hooked(site: ProbationSite) -> None:
 
 def test_a_hook_waits_for_the_end_of_the_probation_before(site: ProbationSite) -> None:
     """Once: a deploy planned in a probation and begun after its end blamed another run for the change."""
-    _, new = site.begin_probation(25)
+    _, new = site.begin_probation(15)
     hooked(site)
     other = site.edit()
     said = site.done("deploy").out
