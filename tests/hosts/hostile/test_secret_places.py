@@ -52,10 +52,11 @@ def found(data: bytes) -> list[bytes]:
 
 # Prints what it finds in all that any account may read of processes, until it is told to end.
 LOOK = """
-import glob, os
+import glob, os, time
 with open("/tmp/patterns", "rb") as file:
     patterns = file.read().split(b"\\n")
 while not os.path.exists("/tmp/over"):
+    time.sleep(0.005)
     for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
         try:
             with open(path, "rb") as file:
@@ -103,7 +104,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     hosts = module_hosts()
     clone = make(tmp_path_factory.mktemp("places"), hosts.inventory)
     clone.environment["XDG_STATE_HOME"] = str(clone.root.parent / "state")
-    put(clone, secrets=["API_TOKEN"], health={"path": "/readyz", "passes": 1, "settle": 0}, probation=2)
+    put(clone, secrets=["API_TOKEN"], health={"path": "/readyz", "passes": 1, "settle": 0, "timeout": 12}, probation=2)
     clone.write("service/echo.py", APP + READY)
     made = Site(clone, hosts[0])
     for path, data in (("/tmp/look.py", LOOK.encode()), ("/tmp/patterns", b"\n".join(PATTERNS))):  # noqa: S108

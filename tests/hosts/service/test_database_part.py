@@ -62,7 +62,7 @@ STEPS = {
     '    op.create_index("ix_entries_colour", "entries", ["colour"])',
     "0003": 'op.execute("ALTER TABLE entries RENAME COLUMN name TO title")',
 }
-WRITERS = 4
+WRITERS = 2
 VERSIONS = "service/migrations/versions"
 
 
@@ -84,6 +84,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory, requ
     hosts = module_hosts()
     made = Site(make(tmp_path_factory.mktemp("database"), hosts.inventory), hosts[0])
     quicken(made.clone)
+    made.clone.replace("service/service.yaml", "timeout: 30 ", "timeout: 15 ")
     made.clone.done("add", "database", "--yes")
     made.clone.replace("service/app/parts.py", "import database", "import database, entries")
     made.clone.replace("service/app/parts.py", "(database,)", "(database, entries)")
@@ -117,7 +118,7 @@ def writing(site: Site) -> Iterator[list[str]]:
     wrong: list[str] = []
 
     def work() -> None:
-        while not end.wait(0.02):
+        while not end.wait(0.05):
             name = f"{id(kept)}-{next(numbers)}"
             try:
                 answer = post(site, name)
