@@ -54,15 +54,15 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every test that uses real hosts, so that `make quick` leaves them out.
 
-    Modules with such tests begin first, those with most cases before others, however many cases this run tries:
-    short ones fill the rest of the time at the end.
+    Modules with such tests begin first, of these the long ones, then those with most cases, however many cases this
+    run tries: short ones fill the rest of the time at the end.
     """
     for item in items:
         if "sandbox" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.sandbox)
-    long = {item.path for item in items if item.get_closest_marker("sandbox")}
+    hosts, long = ({item.path for item in items if item.get_closest_marker(name)} for name in ("sandbox", "long"))
     sizes = Counter(item.path for item in items)
-    items.sort(key=lambda item: (item.path not in long, -sizes[item.path]))
+    items.sort(key=lambda item: (item.path not in hosts, item.path not in long, -sizes[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,6 +18,8 @@ from tests.bench.measure import Cost
 from tests.bench.series import SERIES, Results, Wrong, measure, once, read
 from tests.support.hosts import MakeHosts
 
+pytestmark = pytest.mark.long
+
 COST = Cost(seconds=1.0, cpu=0.5, memory=50_000_000, received=10_000, channels=1)
 
 

@@ -15,6 +15,8 @@ from tests.promises.words import BROUGHT
 from tests.support.clone import Clone
 from tests.support.hosts import Hosts
 
+pytestmark = pytest.mark.long
+
 CHANGED = "edition two"
 PINS = Path(__file__).with_name("pins")
 

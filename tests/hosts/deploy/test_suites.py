@@ -13,6 +13,8 @@ from tests.support.front_door import NAME, ask, release_of, spoken
 from tests.support.hosts import Hosts, MakeHosts
 from tests.support.suites import suites
 
+pytestmark = pytest.mark.long
+
 NEIGHBOUR = """server {
     listen 443 ssl;
     server_name other.example;

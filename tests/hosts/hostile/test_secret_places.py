@@ -19,6 +19,8 @@ from tests.support.echo_service import APP, put
 from tests.support.hosts import MakeHosts
 from tests.support.site import Site
 
+pytestmark = pytest.mark.long
+
 ON = ("-H", "shire01")
 # It reads the same in no two encodings, and holds what a file of each of ours would have to quote.
 VALUES = ("Sesame one/+\"é' $HOME 8b1d", "Sesame two/+\"é' $HOME 77fe", "bad Sesame three/+\"é' 3c0a")

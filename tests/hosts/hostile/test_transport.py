@@ -19,6 +19,8 @@ from tests.support.false_sshd import DATA, MB, endless, inflates, key, listening
 from tests.support.hosts import Hosts
 from tests.support.stand_ins import entries, write_inventory
 
+pytestmark = pytest.mark.long
+
 TOLD = {
     "inflating": ("the connection was given up: a packet of",),
     # A reader that keeps up with the flood grants more all the time: then the limit of time ends it.

@@ -17,6 +17,8 @@ from tests.support.front_door import Answer, ask
 from tests.support.hosts import MakeHosts
 from tests.support.site import Site
 
+pytestmark = pytest.mark.long
+
 # A table of names, and two routes. `EXTRA` is a column that a later release adds; `NAME` one that it takes away.
 ENTRIES = """
 from __future__ import annotations

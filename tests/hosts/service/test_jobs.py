@@ -9,6 +9,8 @@ from tests.support.echo_service import description, put
 from tests.support.hosts import MakeHosts
 from tests.support.site import ROOT, Site
 
+pytestmark = pytest.mark.long
+
 # Its command line names no release.
 LONG = {"long": {"command": "sleep 100000", "schedule": "yearly"}}
 

@@ -18,6 +18,8 @@ from tests.support.git_repository import git
 from tests.support.hosts import MakeHosts
 from tests.support.site import Site
 
+pytestmark = pytest.mark.long
+
 STATE = "/var/lib/myapp"
 REDIS = "unix://:s3cret@/run/redis/redis.sock"
 SERVER = "\\n".join(

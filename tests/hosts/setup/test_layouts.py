@@ -21,6 +21,8 @@ from tests.support.hosts import Hosts, MakeHosts
 from tests.support.site import ROOT, Site
 from tests.traffic import load as loads
 
+pytestmark = pytest.mark.long
+
 FORMER = "4efa8bf"
 """The last commit of the first layout."""
 SECOND = "0d7d8a4"
