@@ -53,11 +53,12 @@ sudo -n systemctl start myapp-boot@blue.service && exit 9
 exit 0
 """
 SAMPLER = """
-import glob, os
+import glob, os, time
 secret = open("/etc/myapp/check/live", "rb").read().split()[1]
 seen, rounds = set(), 0
 while not os.path.exists("/tmp/enough"):
     rounds += 1
+    time.sleep(0.005)
     for path in glob.glob("/proc/[0-9]*/cmdline") + glob.glob("/proc/[0-9]*/environ"):
         try:
             if secret in open(path, "rb").read():
