@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.faults.moments import meet
+from tests.promises.words import GATE
 from tests.support.clone import make
 from tests.support.echo_service import description, put
 from tests.support.hosts import MakeHosts
@@ -74,6 +75,7 @@ def up(site: Site, name: str = "worker") -> str:
     return site.show(f"myapp-{name}@{site.slot}.service", "ActiveState")
 
 
+@pytest.mark.promise(GATE, "a worker that ends, in each way that a process can", part=1)
 @pytest.mark.parametrize(
     ("command", "why"),
     [
