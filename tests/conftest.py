@@ -11,15 +11,12 @@ import pytest
 from hypothesis import settings
 
 from tests.support.clone import clone
-from tests.support.forked_fab import fab_forks, forked_fab
 from tests.support.forked_pip import forked_pip, pip_forks
 from tests.support.hosts import MACHINES, host, hosts, inventory, module_hosts, one_host, sandbox, shire
 
 pytest_plugins = ["tests.promises.plugin"]
 __all__ = [
     "clone",
-    "fab_forks",
-    "forked_fab",
     "forked_pip",
     "host",
     "hosts",

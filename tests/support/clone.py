@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from tasks.engine.parallel import run_in_thread
-from tests.support.fab_forks import forks
+from tests.support.forked_fab import forks
 from tests.support.git_repository import git
 
 ROOT = Path(__file__).resolve().parents[2]

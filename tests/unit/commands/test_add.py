@@ -12,7 +12,6 @@ from tests.support.clone import Clone
 from tests.support.git_repository import git
 from tests.support.terminal import answer
 
-pytestmark = pytest.mark.usefixtures("forked_fab")
 MADE = [
     "service/app/metrics.py",
     "service/monitoring/alerts.yaml",

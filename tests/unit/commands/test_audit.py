@@ -10,7 +10,6 @@ from tests.support import advisories
 from tests.support.advisories import record
 from tests.support.clone import Clone
 
-pytestmark = pytest.mark.usefixtures("forked_fab")
 ALL = ({"introduced": "0"},)
 
 

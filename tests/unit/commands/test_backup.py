@@ -18,8 +18,6 @@ from tests.support.terminal import answer
 
 ABOUT = {"format": 1, "service": "myapp", "host": "shire02", "time": "2026-01-31T12:00:00Z"}
 
-pytestmark = pytest.mark.usefixtures("forked_fab")
-
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Clone:

@@ -35,9 +35,6 @@ class Verb(NamedTuple):
     lines: list[str]
 
 
-pytestmark = pytest.mark.usefixtures("forked_fab")
-
-
 @pytest.fixture(scope="module")
 def verbs() -> dict[str, Verb]:
     found = json.loads(

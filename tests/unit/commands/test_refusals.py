@@ -13,8 +13,6 @@ from tests.support.clone import Clone
 from tests.support.stand_ins import Mute, mute, write_inventory
 from tests.support.terminal import answer
 
-pytestmark = pytest.mark.usefixtures("forked_fab")
-
 
 @pytest.fixture
 def watched(clone: Clone, tmp_path: Path) -> Iterator[tuple[Clone, Mute]]:

@@ -150,7 +150,6 @@ def test_known_hosts_may_be_dev_null_as_for_ssh() -> None:
         host_keys.record(endpoint(Path(os.devnull)), loaded(ONE))
 
 
-@pytest.mark.usefixtures("forked_fab")
 @pytest.mark.parametrize(
     ("path", "make", "words"),
     [

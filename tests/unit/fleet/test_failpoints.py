@@ -82,7 +82,6 @@ def test_the_environment_of_a_host_sets_none(simulated_host: SimulatedHost, monk
     assert host.serves() == NEW
 
 
-@pytest.mark.usefixtures("forked_fab")
 @pytest.mark.parametrize(
     ("text", "told", "then"),
     [

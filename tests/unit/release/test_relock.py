@@ -207,7 +207,6 @@ def test_lower_bound_refuses_what_is_no_range() -> None:
         relock.lower_bound("3.9")
 
 
-@pytest.mark.usefixtures("forked_fab")
 def test_the_verb_tells_what_changed_in_words_and_as_one_document(root: Path, clone: Clone) -> None:
     clone.write("service/requirements.in", "top\n")
     clone.write("service/requirements.txt", "")
