@@ -75,7 +75,7 @@ def restore(
     without_save: bool = False,
     json: bool = False,
 ) -> None:
-    """Put a backup back on one host, which is stopped meanwhile.
+    """Put a backup back on one host; the service stops meanwhile.
 
     Verifies the archive, turns clients away, stops, saves what is there now
     into .backups, replaces it, migrates, starts, and waits for the health

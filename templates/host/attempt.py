@@ -65,7 +65,7 @@ class Attempt:
         self.run.point(f"{self.prefix}.committed")
 
     def follow_up(self) -> None:
-        """Do what follows from a commit, once in a process. The guard does it again: the run may have died half-way."""
+        """Do what follows from a commit, once in a process. If the run died half-way, its guard does it again."""
         if self._followed:
             return
         self.record_commit()

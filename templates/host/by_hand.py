@@ -35,7 +35,7 @@ _MOST = 1 << 20
 _ARGUMENTS = {"status": 0, "plan": 1, "activate": 1, "run": 1}
 """Number of arguments of each verb."""
 _HISTORY = 200
-"""Lines of the history in which `status` looks for the previous release."""
+"""Lines of the history in which `status` looks for the previous release, beside earlier switches (`stores.history`)."""
 
 
 class Command(NamedTuple):

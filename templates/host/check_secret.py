@@ -57,7 +57,7 @@ class Check:
             folder.replace("map", _map(self._token), 0o600, f"map.new-{run}")
 
     def hand_out(self, run: str) -> None:
-        """Give the account the secret, after nginx has it. A setup makes another if the last was killed before this."""
+        """Give the account the secret, after nginx has it. If setup is killed before, the next one makes another."""
         for way in WAYS:
             data, part = f"X-Loop-Check: {self._token} {way}\n".encode(), f"{way}.new-{run}"
             former = read(f"{self._folder}/{way}")

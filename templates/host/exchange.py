@@ -28,7 +28,7 @@ def exchange(folder: Folder, name: str, other: str) -> None:
 
 def _at_once(folder: Folder, name: str, other: str) -> bool:
     """Exchange two names by one system call; return False if this system lacks it."""
-    # Only a release or a venv that is damaged is exchanged, and each stage would load this.
+    # Loaded here: an exchange is rare (a damaged release or venv), and each stage loads this module.
     ctypes = import_module("ctypes")
     try:
         rename = ctypes.CDLL(None, use_errno=True).renameat2

@@ -21,7 +21,7 @@ def find(server: str) -> str:
 
 
 def services(server: str, but: str = "") -> list[str]:
-    """Return the services behind a name, without one."""
+    """Return the services behind a name, except the service `but`."""
     start = len(f"{FOLDER}/{server}/")
     found = sorted(path[start : -len(LOCATION)] for path in glob.glob(f"{FOLDER}/{server}/*{LOCATION}"))
     return [other for other in found if other != but]

@@ -22,7 +22,7 @@ _NAME_SECONDS = 5
 
 
 def require_fitting(name: str, socket: bytes) -> None:
-    """Refuse, before any change, an nginx that would not read our file, or not reach the service.
+    """Refuse, before any change to a file of ours, an nginx that would not read our file, or not reach the service.
 
     socket: the unit of a slot's socket, which names the group that may connect.
     """

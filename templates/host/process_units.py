@@ -135,7 +135,7 @@ class ProcessUnits:
         return pending
 
     def _unwell(self, slot: str, release: str, group: list[Process], pause: float, most: int) -> str:
-        """Ask the health commands, each after `pause` seconds; return why one failed `most` times in a row."""
+        """Ask each health command, again after `pause` seconds; return why one failed `most` times in a row."""
         for process in group:
             if not process.health:
                 continue

@@ -22,7 +22,7 @@ from .run import Refused, Run
 SECONDS = 10
 """Seconds that processes may take to end after SIGKILL."""
 _PATIENCE = 2
-"""Seconds after which a process that SIGKILL does not end waits for what another account has mounted."""
+"""Seconds after which a process that SIGKILL does not end is taken to wait for what another account has mounted."""
 _QUIET = 5
 """Looks in a row that must find no process: one look may miss a process of a sub-uid that forks all the time."""
 _STRIKE_SECONDS = 1
@@ -70,7 +70,7 @@ def end(run: Run, uid: int) -> None:
 
 
 def _abort(wanted: Callable[[int, str], bool]) -> list[int]:
-    """Abort what accounts have mounted (FUSE), if it is wanted by account and place; return these accounts.
+    """Abort each file system (FUSE) that `wanted` chooses by its account and its place; return these accounts.
 
     A process that waits for it ends by no signal. Another account may have the FUSE descriptor by which that file
     system answers, and root sees no mount of another namespace.

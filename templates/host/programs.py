@@ -1,4 +1,4 @@
-"""Run programs of the system: by name, with an empty standard input, and with a limit to every wait.
+"""Run programs of the system: by name, with an empty standard input or given bytes, and with a limit to each wait here.
 
 No program writes to our standard output: what a program prints is returned, or reported line by line.
 """
@@ -28,7 +28,7 @@ DEATH = 5
 KEPT = 1 << 20
 """Bytes to keep of a program's output."""
 tell: Callable[[str], object] = print
-"""Takes each output line of a program that `ask` did not start. `tell` must not raise: the program is at work."""
+"""Takes each output line of a program that `run` or `Started` starts. Must not raise: the program is at work."""
 _LONGEST, _LOOK = 1 << 16, 0.05
 """Bytes of an output line, and seconds between two looks at a silent program."""
 _LINE = 4096

@@ -1,6 +1,6 @@
 """The record of what setup made on this host: /etc/NAME/setup, one fact a line, read by operators with `cat`.
 
-    made user myapp              an account, directory or group that was not there before setup
+    made user myapp              an account or directory that was not there before setup
     origin git@example:shop.git  the git remote of the clone that set the service up
     by {"user": "ann", ...}      who did, from where
     since 2026-01-01T00:00:00Z

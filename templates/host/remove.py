@@ -1,6 +1,7 @@
 """Remove the service from this host, as root: units first, then files; its data only with `data`.
 
-Only what the record lists is removed, nothing else of that name.
+Only what the record lists is removed, nothing else of that name; beside it the certificate that `acme` got, and the
+service's part in the files of a shared name.
 """
 
 from __future__ import annotations

@@ -252,8 +252,8 @@ class Setup:
         first = self.record.account is None
         wanted = first or programs.ask("systemctl", "is-enabled", f"{self.name}.service").output.strip() != "disabled"
         enabled = [*(units if wanted else ()), *run_sockets, *watchers]
-        # `enable` reloads by default, the longest step on a host with many units: once, below, is enough. After the
-        # reload nothing is enabled any more: systemd 257 would say of all units that it has not read them.
+        # `enable` reloads by default, the longest step on a host with many units: once, below, is enough. No
+        # `enable` comes after the reload: systemd 257 would then report every unit as not read.
         if enabled and not programs.systemctl("enable", "-q", "--no-reload", *enabled):
             raise Refused(f"systemd does not enable {' '.join(enabled)}: see systemctl status on this host")
         if not programs.systemctl("daemon-reload"):

@@ -56,7 +56,7 @@ def stored(root: Folder, name: str) -> tuple[str, ...]:
 
 
 def history(root: Folder, last: int) -> Iterator[Line]:
-    """Yield the last lines as they are; first, of the lines before them, the last that SWITCHED matches."""
+    """Yield the last lines as they are; ahead of them, from the lines before, the newest 200 that SWITCHED matches."""
     try:
         with root.reader(FILE) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _HISTORY))
@@ -71,7 +71,7 @@ def history(root: Folder, last: int) -> Iterator[Line]:
 
 
 def switches(root: Folder) -> Iterator[tuple[str, str]]:
-    """Yield action and release of each completed deploy, rollback and undo, for `rollback_stack`."""
+    """Yield action and release of the newest 200 completed deploys, rollbacks and undos, for `rollback_stack`."""
     for _, line in history(root, 0):
         try:
             entry = json.loads(line)

@@ -102,7 +102,7 @@ def _certificate_end(name: str) -> str:
 
 
 def _certificate_fault(shown: Mapping[str, str]) -> str:
-    """Return the last word of the unit that gives nginx a new certificate, if it failed."""
+    """Return the last log line of the unit that gives nginx a new certificate, if it failed."""
     invocation = shown.get("InvocationID", "")
     if shown.get("ActiveState") != "failed" or not re.fullmatch("[0-9a-f]{32}", invocation):
         return ""

@@ -44,7 +44,7 @@ class Affected(NamedTuple):
         return listed or any(_in_range(events, mine) for events in self.ranges)
 
     def fixed(self, version: str) -> tuple[str, ...]:
-        """Return the versions that end the ranges with this version."""
+        """Return the versions that end the ranges which contain this one."""
         mine = _version(version)
         ranges = [events for events in self.ranges if _in_range(events, mine)]
         ends = {event for events in ranges for event in events if event.kind == "fixed" and _less(mine, event.version)}

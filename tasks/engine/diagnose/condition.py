@@ -1,4 +1,4 @@
-"""Say for each host what `doctor` has measured and found well, not to be had, or left open. Pure."""
+"""Say for each host what `doctor` found fine, could not find out, or leaves open to the operator. Pure."""
 
 from __future__ import annotations
 

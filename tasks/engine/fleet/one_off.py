@@ -190,7 +190,7 @@ class _Watch:
                 return data
 
     def _await_begin(self) -> None:
-        """Let the next wait be short. LinkLost once the host has taken too long, whatever it has printed meanwhile."""
+        """Limit the next wait for data to a moment; LinkLost if the host begins too late, whatever it prints."""
         left = self._until - time.monotonic()
         if left <= 0:
             why = f"the host did not begin the command within {_BEGIN} s"

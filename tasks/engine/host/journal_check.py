@@ -379,7 +379,7 @@ def _end_of_guard(events: Sequence[Event], guard: Event, *, well: bool = False) 
 
 
 def _slots_up(events: Sequence[Event], time: float) -> tuple[dict[str, bool], set[str]]:
-    """Return whether a slot of which something is logged was up around a time, and the slots that changed then."""
+    """Return for each slot with a log whether it was up at a time, and the slots that changed around then."""
     up: dict[str, bool] = {}
     near: set[str] = set()
     for event in events:

@@ -133,7 +133,7 @@ def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:
 
 
 def _about_static_files(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values of `static`. caches: the caches that may keep a file, all, or the client's own alone."""
+    """Return the values of `static`. caches: who may keep a file, any cache (public) or the client's own (private)."""
     locations = [
         templates.fill("nginx/static_location.conf", **values, url=quote.nginx(url)).rstrip("\n")
         for url, _ in nginx.static_urls

@@ -132,7 +132,7 @@ def _listen_units(service: Service, traits: HostTraits, values: dict[str, str]) 
 
 
 def _run_units(service: Service, values: dict[str, str]) -> dict[str, str]:
-    """Return the units of `fab run`, and those of health commands, which one-off commands cannot use up."""
+    """Return the units of `fab run`, and those of health commands, whose socket has connections of its own."""
     name, (every, health) = service.name, layout.run_slices(service)
     kinds = {
         f"{name}-run": {"what": "commands of fab run", "file": "run", "slice": every, "bound": "watchdog"},

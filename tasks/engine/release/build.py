@@ -127,7 +127,7 @@ def require_folders(tree: Tree, folders: Mapping[str, str]) -> None:
 
 
 def _require(tree: Tree) -> None:
-    """Refuse a tree that lacks a file that every release needs. The file was read already, so git ignores it."""
+    """Refuse a tree that lacks a file that every release needs: the file was read before, so git ignores it."""
     present = {entry.path for entry in tree.entries}
     for path in _NEEDED:
         if path not in present:
