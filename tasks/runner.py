@@ -198,7 +198,7 @@ def keep_faults(members: list[Member]) -> str | None:
 
 
 def leave(members: list[Member], *, bad: bool = False) -> None:
-    """Print the errors of a query and exit, unless the status is 0: 1 if `bad`, else that of the errors."""
+    """Print the errors of a query, and exit unless the status is 0. It is 1 if `bad`, else that of the errors."""
     from tasks.engine.errors import exit_status
     from tasks.engine.report import output
 

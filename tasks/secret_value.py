@@ -42,7 +42,7 @@ def _typed(name: str) -> bytes:
 
 
 def _printed(command: str) -> bytes:
-    """Return what a command prints. It has our terminal, since it may ask for a passphrase, and its own errors."""
+    """Return what a command prints. The command may ask for a passphrase: it has our terminal and standard error."""
     try:
         words = shlex.split(command)
     except ValueError as error:

@@ -16,6 +16,11 @@ from .service import Service
 
 _GUARD_WAIT = 30
 """Seconds beyond its drains that a guard may take to end."""
+_EVENTS = {
+    "drain": "the last requests to the former release have ended",
+    "taken": "the guard of an interrupted run has cleaned up",
+}
+"""What the guard is at work on, by the first word of its task."""
 _OUTLIVED = 15
 """Seconds beyond `drain` that an abandoned run, whose controller is gone, may take to end."""
 
@@ -111,7 +116,7 @@ class ChangeLock:
         if self.until.text or not self.guarded:
             return True
         self.activate.free()
-        self._run.say("recover", "waiting until the guard of an interrupted run has cleaned up")
+        self._run.say("recover", f"waiting until {_EVENTS['taken']}")
         with Lock(self._service.name, "guard") as guard:
             guard.take_within(self._run, self._patience)
         return self.activate.take()
@@ -124,9 +129,9 @@ class ChangeLock:
         if not self.guarded:
             # It may have ended since we found the lock held.
             return self.activate.take()
-        draining = text.startswith("drain")
-        event = "the last requests to the former release have ended" if draining else "a probation has ended"
-        self._run.say("recover", f"waiting until {event}")
+        self._run.say(
+            "recover", f"waiting until {_EVENTS.get(text.partition(' ')[0], 'the guard has ended a probation')}"
+        )
         return self.activate.take_within(self._run, self._patience)
 
     def _await_or_end_abandoned(self) -> bool:

@@ -117,12 +117,13 @@ class State(NamedTuple):
 
     tries: slots that systemd would start though they are not committed
     main_unit, nginx, processes: states of units; of processes by unit
-    probation: seconds left of it, None without one; finishing: a probation has ended, and its guard cleans up
-    holder: the line in the change lock of the run that activates now
-    abandoned: the controller of that run is gone
-    activating: that run was still at work after the wait
+    probation: seconds left of it, None without one
+    finishing: after a commit, while the guard drains the former slot and cleans up
+    holder: the line that the holder of the change lock wrote into it; None if the lock is free
+    abandoned: the holder is a run whose controller is gone
+    activating: the holder was still at work after the wait
     maintenance: content of its state.json, None while the door is open
-    pruning: a prune was interrupted
+    pruning: a release is left that a prune or a stage has put aside
     lists: digests of MANIFEST, LAUNCHERS, SITE and sbom.json of the release asked for; empty if its files differ, or
         its venv is damaged
     """

@@ -89,7 +89,7 @@ class RootFiles:
         for path in new:
             self._run.say("write", path)
         self.replace(new)
-        # Units first: a unit that starts meanwhile would miss leftovers removed before it, and count as failed.
+        # Units first: a leftover unit that starts meanwhile would fail if a file that it needs were gone before it.
         for path in sorted(self.leftovers, key=lambda path: not path.startswith("/etc/systemd/")):
             self.remove(path)
 

@@ -30,7 +30,7 @@ _LOOKED_AT = ("slots", "slots/blue", "slots/green", "releases", "venvs")
 def formers(record: Record, root: str, account: Account) -> set[int]:
     """Return the uids of the accounts that deployed to `root` before this one; never its own.
 
-    Root cannot see who owns a directory at which an account has mounted a file system: then the record alone says it.
+    Root cannot see who owns a directory at which an account has mounted a file system: then that account counts.
     """
     recorded = find(record.account) if record.account else None
     known = {recorded.uid} if recorded else set[int]()

@@ -1,4 +1,4 @@
-"""Run before_activate of a staged release, once per deploy, as the service's user. Changes nothing that serves."""
+"""Run before_activate of a staged release, once per deploy, as the service's user, once `recover` has put all right."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def whole(place: Folder, name: str) -> bool:
         sources = kept.read(f"{place.path}/{name}")
         with place.below(name) as copy:
             main = copy.read("__main__.py", 1 << 20).decode()
-            # The module's name belongs to the format of a copy: controllers of several versions check each other's.
+            # The name `kept` belongs to the format of a copy: controllers of other versions look for it.
             return kept.digest(sources) == name and main == sources.get("kept")
     except (OSError, ValueError):
         return False

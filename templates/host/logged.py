@@ -81,7 +81,7 @@ def _entry(line: str) -> dict[str, Any]:
 def _event(entry: dict[str, Any], units: dict[str, tuple[str, str]]) -> Event | None:
     kind, slot = units.get(str(entry.get("UNIT")), ("", ""))
     word, boot = _WORDS.get(str(entry.get("MESSAGE_ID")), ""), str(entry.get("_BOOT_ID"))
-    # A unit whose conditions do not hold is logged as started, too, by older versions.
+    # Older versions of systemd log a unit whose conditions do not hold as started, too.
     skipped = word == "started" and not str(entry.get("MESSAGE")).startswith(_STARTED)
     if not (kind and word and _ID.fullmatch(boot)) or skipped:
         return None

@@ -88,7 +88,7 @@ def _abort(wanted: Callable[[int, str], bool]) -> list[int]:
 
 
 def _abort_silent(run: Run, uid: int) -> None:
-    """Abort what any account but root has mounted and owes an answer: processes of this one may wait for it."""
+    """Abort each FUSE that owes an answer, except root's: processes of this account may wait for it."""
     for maker in _abort(
         lambda maker, place: maker != 0 and small_file.read(f"{place}/waiting").strip() not in {"", "0"}
     ):

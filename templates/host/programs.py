@@ -1,4 +1,4 @@
-"""Run programs of the system: by name, with an empty standard input or given bytes, and with a limit to each wait here.
+"""Run programs of the system: by name, with an empty standard input or given bytes, with a limit of time.
 
 No program writes to our standard output: what a program prints is returned, or reported line by line.
 """
@@ -142,7 +142,7 @@ def _listen(
 ) -> int:
     """Run a program to its end, pass its output on as it comes, and return its exit status; TimeoutExpired if late.
 
-    The output takes only the memory that `hear` gives it. A program that prints more is not ended: it is at work.
+    The output takes only the memory that `hear` gives it. A program that prints more than `hear` keeps is not ended.
     """
     show(words)
     process = subprocess.Popen(

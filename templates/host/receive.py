@@ -62,7 +62,7 @@ def _announced(payload: Payload) -> Iterator[Wheel]:
 
 def _written(payload: Payload, wheel: Wheel, place: Folder, part: str) -> str:
     """Write a wheel as it arrives, and return the digest of what arrived."""
-    # OpenSSL's is six times as fast as the interpreter's own, and only a stage that gets wheels loads it.
+    # OpenSSL's is six times as fast as the interpreter's own, and a stage without wheels or large files needs none.
     digest, left = import_module("hashlib").sha256(), wheel.size
     with _named(f"{place.path}/{wheel.name}"), place.writer(part, 0o644) as file:
         while left and (data := payload.read(min(left, BLOCK))):

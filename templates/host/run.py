@@ -34,8 +34,8 @@ class Stopped(Exception):
 class Refused(Stopped):
     """An operator must act first. text: the reason, and what to do.
 
-    The step has undone its changes to what serves. What a setup added stays, and so does a hand-over; a remove stays
-    half done, and goes on when it runs again.
+    The step has undone its changes to what serves. Packages, accounts and directories that a setup added stay, and so
+    does a hand-over; a remove stays half done, and goes on when it runs again.
     """
 
 

@@ -102,7 +102,7 @@ class Secrets:
         self._run.report("secret", "changed" if former is not None or there != value else "same")
 
     def _keep(self, secret: str, value: bytes) -> bytes | None:
-        """Return the former value, the one that the running processes have; with `switch`, first keep it."""
+        """Return the former value that is kept, or None; with `switch`, first keep the one that the processes have."""
         kept = f"{secret}{_FORMER}{self._commit}"
         there, former = self._read(secret), self._read(kept)
         if self._run.step["switch"] and self._commit and there not in {None, value} and former is None:
@@ -199,7 +199,7 @@ def _receive(payload: BinaryIO, secret: str) -> bytes:
     if len(value) != size or not size:
         raise Refused("the value did not arrive as it was sent")
     if secret in {_ROTATED, FALLBACKS} and not is_key(value):
-        raise Refused(f"{secret} may be one line of printable text, of at most {MOST} bytes")
+        raise Refused(f"{secret} is one line of printable text, of at most {MOST} bytes, and this value is not")
     return value
 
 
@@ -208,7 +208,7 @@ def _begin(run: Run) -> Record:
     name, root = run.step["name"], run.step["root"]
     known = record.read(name)
     claims.check(known, {**run.step, "files": [], "logs": False, "take_over": False})
-    # Wait for any other run, not only for a probation.
+    # Wait for any other run, not only for a guard.
     setup_lock.hold(run, root, known, run.step["wait"], verb="secrets", patient=True)
     if known.there:
         return record.read(name)

@@ -27,7 +27,8 @@ _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def hold(run: Run, root: str, known: Record, seconds: float, *, verb: str, patient: bool = False) -> None:
     """Hold the lock until this program ends; Busy, with the holder's line, if another process has it.
 
-    seconds: how long to wait for the end of a probation; patient: wait for the end of any run, too.
+    seconds: how long to wait for a guard that has the lock: it commits, undoes or drains (in a probation the lock is
+    free); patient: wait for any run, too.
     verb: what the holder's line says is at work.
     """
     name, line = known.name, run.holder(verb, "", 0)
@@ -125,7 +126,7 @@ def _hold_and_exit(
 def _lock(descriptor: int, guard: str, probation: str, line: str, seconds: float, *, patient: bool = False) -> bool:
     """Take the lock and write our line into it; return False if another process still has it.
 
-    Waits for the end of a probation; with `patient`, for the end of any run.
+    Waits for a guard that has the lock; with `patient`, for any run.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -93,7 +93,7 @@ def _is_ready(run: Run, releases: Folder) -> bool:
 
 
 class Staging:
-    """A release that is built as `.part-RUN` and then renamed. A build that was killed leaves that to the next one."""
+    """A release that is built as `.part-RUN` and then renamed. The next stage removes what a killed one left."""
 
     def __init__(self, run: Run, root: Folder) -> None:
         self._run, self._root = run, root

@@ -121,7 +121,7 @@ class Look:
         )
 
     def _probation(self) -> tuple[int | None, bool]:
-        """Return the seconds left of a probation, and whether one has just ended and its guard cleans up."""
+        """Return the seconds left of a probation, and whether a guard drains the former slot after a commit."""
         text, links = _until(self.service.name), self.links
         if links.serves == links.current:
             return None, bool(links.current) and self._watched(links.current, text)

@@ -1,4 +1,4 @@
-"""Put the static files of releases where nginx reads them: hard links below `static`, which only nginx may enter.
+"""Put the static files of releases where nginx reads them: hard links below `static`, for nginx alone.
 
 `static/SLOT` has the files of the slot's release. `static/kept` has, of all releases on the host, the files with names
 that may carry a hash: pages of another release, of this host or of a host beside it, ask for them.

@@ -86,7 +86,7 @@ class ServiceStatus:
         left = self._state["probation"]
         if left is None:
             return (
-                "over; the host waits for the last requests to the former slot" if self._state["finishing"] else "none"
+                "none; the host waits for the last requests to the former slot" if self._state["finishing"] else "none"
             )
         end = time.strftime("%H:%M:%SZ", time.gmtime(time.time() + left))
         return f"{left} s more, until {end}; if the release fails, the host goes back to {self._committed} by itself"

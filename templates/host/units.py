@@ -16,7 +16,7 @@ _UP = {"reloading", "refreshing"}
 _STATE = 2
 """The column of `systemctl list-units` with a unit's state, after its name and LOAD."""
 _LINE = 48 * 1024
-"""Bytes to report of a journal line, which can have any length: journald cuts standard output there."""
+"""Bytes to report of a journal line: journald cuts lines of standard output at this length, others can have any."""
 _SECONDS = 15
 """Seconds in which the journal must give its lines. A service can log more than can be read in any time."""
 

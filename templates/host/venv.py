@@ -12,7 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 
-from .folders import DEEPEST, Folder
+from .folders import DEEPEST, MOST, Folder
 
 LIST = "FILES"
 LINK = re.compile(r"\.\./\.\./venvs/[A-Za-z0-9._-]+")
@@ -45,6 +45,8 @@ def _below(folder: str, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
                 found += _below(entry.path, f"{prefix}{entry.name}/")
             elif not (entry.name.endswith(".pyc") and entry.is_file(follow_symlinks=False)):
                 found.append((f"{prefix}{entry.name}", entry))
+            if len(found) > MOST:
+                raise OSError(0, f"it has more than {MOST} files", folder)
     return found
 
 

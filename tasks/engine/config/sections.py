@@ -70,7 +70,7 @@ NO_LIMITS = Limits()
 
 
 class Process(NamedTuple):
-    """One unit.
+    """A process of service.yaml: `web`, another one, or a job.
 
     workers, threads, worker_class: of `web` alone; None where gunicorn.conf.py may say it
     command: of any other process, an argument list in shell quoting, run without a shell; a timer also has a schedule

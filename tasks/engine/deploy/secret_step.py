@@ -30,7 +30,7 @@ class Order:
         return SECRET_KEY if self.change.secret == FALLBACKS else self.change.secret
 
     def place(self, member: Member, emit: Emit, *, switch: bool) -> bool:
-        """Make the change on a host; return whether it changed something, or what runs may have another value.
+        """Make the change on a host; return True if something changed, or if processes may have another value.
 
         switch: a restart follows.
         """

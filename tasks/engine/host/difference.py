@@ -51,7 +51,7 @@ class Comparison:
 
 
 class _Measured(difflib.SequenceMatcher[str]):
-    """A matcher that calls `spend` before each search with the pairs of lines to compare, at most lines squared."""
+    """A matcher that calls `spend`, before each search, with the number of pairs of lines that it may compare."""
 
     def __init__(self, old: list[str], new: list[str], spend: Callable[[int], None]) -> None:
         super().__init__(None, old, new)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from templates.host import exchange as exchanging
-from templates.host import folders
+from templates.host import folders, kept, venv
 from templates.host.exchange import exchange
 from templates.host.folders import Folder
 from templates.host.release import digest_of
@@ -48,6 +48,21 @@ def test_a_directory_that_no_release_can_have_is_not_listed(
         with pytest.raises(OSError, match="it has more than 2 entries") as raised:
             listing()
         assert raised.value.filename == str(tmp_path)
+
+
+def test_no_more_of_a_venv_is_listed_and_no_more_of_a_kept_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(venv, "MOST", 1)
+    monkeypatch.setattr(kept, "_MODULES", 1)
+    for name in ("lib/a", "lib/b", "host/a.py", "host/b.py", "host/c.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(OSError, match="it has more than 1 files"):
+        venv._below(str(tmp_path / "lib"), "")
+    assert len(kept._names(str(tmp_path / "host"))) == 3
+    (tmp_path / "host/d.py").touch()
+    assert len(kept._names(str(tmp_path / "host"))) == 3
 
 
 def test_no_link_leads_into_another_directory(folder: Folder, tmp_path: Path) -> None:

@@ -343,7 +343,11 @@ def test_killed_anywhere_and_begun_again_it_finishes(tmp_path: Path, share: int)
 
 @pytest.mark.parametrize(
     ("left", "told"),
-    [("100", "a probation has ended"), ("drain 100", "the last requests to the former release")],
+    [
+        ("100", "the guard has ended a probation"),
+        ("taken 100", "the guard of an interrupted run has cleaned up"),
+        ("drain 100", "the last requests to the former release"),
+    ],
 )
 def test_a_run_that_comes_while_it_commits_waits_for_that(host: SimulatedHost, left: str, told: str) -> None:
     """Once: a deploy that came while its host committed was refused."""
