@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from . import locks, small_file
+from .folders import Folder
 
 _SECONDS = 5
 """Seconds of one look at the locks of a host."""
@@ -99,8 +100,15 @@ def group_of(line: str) -> int:
 
 
 def guarded(guard: str, until: str) -> bool:
-    """Return True if a guard is at work on a task: the file `until` has a text, and the lock of `guard` is held."""
+    """Return True if a guard is at work on a task: the file `until` has a text, and the lock of `guard` is held.
+
+    The deploy account owns the directory above that of `until`, and could put a link there, which root would follow.
+    """
+    folder, name = os.path.split(until)
+    control, probation = os.path.split(folder)
     try:
-        return os.lstat(until).st_size > 0 and held(guard)
+        with Folder.open(control) as above, above.below(probation) as place:
+            status = place.status(name)
     except OSError:
         return False
+    return status is not None and status.st_size > 0 and held(guard)

@@ -50,7 +50,8 @@ def perform(run: Run) -> None:
     """Run the step; the controller's `steps.facts` describes its keys."""
     step = run.step
     wants = frozenset(step["wants"])
-    if step.get("waits"):
+    # Not as root: what is below the account's directory is read with that account's rights alone.
+    if step.get("waits") and os.geteuid() != 0:
         _tell_early(run)
     # sudo logs each refusal, so ask it only if the rights are wanted.
     root = Background(lambda: "rights" in wants and (os.geteuid() == 0 or programs.ask(*_AS_ROOT).well))

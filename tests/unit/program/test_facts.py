@@ -93,6 +93,21 @@ def test_a_run_that_nobody_holds_any_more_is_adrift(
     assert activity.look("myapp") == activity.Activity(None, False)
 
 
+def test_no_link_of_the_accounts_is_followed_to_the_task_of_a_guard(here: Path) -> None:
+    """Once: root's setup followed it, to where an account let it wait."""
+    theirs = here / "myapp/ctl/probation"
+    theirs.rename(here / "elsewhere")
+    (here / "elsewhere/until").write_text("1000")
+    theirs.symlink_to(here / "elsewhere")
+    descriptor = take(here, "guard")
+    paths = str(here / "myapp/lock/guard"), str(theirs / "until")
+    assert not activity.guarded(*paths)
+    theirs.unlink()
+    (here / "elsewhere").rename(theirs)
+    assert activity.guarded(*paths)
+    os.close(descriptor)
+
+
 def test_a_lock_that_only_an_open_file_tells_of_is_held(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container, /proc/locks omits a lock whose owner ended, even if other processes inherited it."""
     found = (here / "myapp/lock/activate").stat()
@@ -418,6 +433,24 @@ def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPa
     assert told["machine"]["tools"].get("tar") == shutil.which("tar")
     assert (told["files"], told["pythons"]) == ({}, [1])
     assert told.keys() == plain(HostFacts()).keys()
+
+
+def test_root_looks_at_no_link_of_the_accounts_to_tell_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Once: before the change to the account's rights, root followed a directory that was a link."""
+    (tmp_path / "slots").symlink_to(tmp_path / "of-root")
+    (tmp_path / "of-root/blue").mkdir(parents=True)
+    (tmp_path / "of-root/blue/release").symlink_to("a/secret")
+    (tmp_path / "current").symlink_to("slots/blue")
+    said: list[tuple[str, str]] = []
+    step = {"name": "nothing", "root": str(tmp_path), "wants": [], "files": [], "wanted": OLD, "waits": True}
+    monkeypatch.setattr("templates.host.service.of", lambda step: service(tmp_path)._replace(root=step["root"]))
+    monkeypatch.setattr(facts, "_look", lambda *_: facts.Answer())
+    for uid in (0, 1000):
+        run = Run(("n", "r", "{}", ""), step, io.BytesIO())
+        monkeypatch.setattr(run, "reports", said.extend)
+        monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
+        facts.perform(run)
+    assert [(word, text) for word, text in said if word != "facts"] == [("differs", "secret")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
