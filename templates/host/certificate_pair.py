@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import re
 import stat
+from typing import BinaryIO
 
-from . import certificate, files
+from . import accounts, certificate, files
 from .files import RootFiles
 from .run import Refused, Run
 
 MODES = frozenset({"on_host", "ca", "acme"})
 NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread", ".reloaded")
-_MOST = 1000 * 1000
+_MOST, _SECONDS = 1000 * 1000, 30
+_HEAD = 100
+"""Bytes that the process which reads a file may report beside it."""
 # Match base64 alone: with `.*` a block that was cut would reach into the next one, which may be the key.
 _KEY = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----[A-Za-z0-9+/=\s]*-----END \1-----\r?\n?")
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]*-----END CERTIFICATE-----\r?\n?")
@@ -93,16 +96,16 @@ def tidy(changes: RootFiles, name: str, *, kept: bool) -> None:
 
 def _read(source: str) -> bytes:
     """Return a file of another program. Links are followed; the account of that program may put anything there."""
-    try:
-        # A look first: to open a device for reading can have an effect.
-        found = os.open(source, os.O_PATH)
+
+    def work(output: BinaryIO) -> None:
         try:
-            data = b""
-            if stat.S_ISREG(os.fstat(found).st_mode):
-                with open(f"/proc/self/fd/{found}", "rb") as file:
-                    data = file.read(_MOST)
-        finally:
-            os.close(found)
+            output.write(_content(source))
+        except OSError as error:
+            # In words alone: the path is named below.
+            raise RuntimeError(error.strerror or str(error)) from None
+
+    try:
+        data = accounts.within(work, _SECONDS, _MOST + _HEAD)
     except OSError as error:
         raise Refused(f"{source} cannot be read: {error.strerror}") from None
     if not data:
@@ -110,3 +113,16 @@ def _read(source: str) -> bytes:
     if len(data) == _MOST:
         raise Refused(f"{source} has a megabyte or more")
     return data
+
+
+def _content(source: str) -> bytes:
+    """Return the first bytes of a regular file, nothing of anything else."""
+    # A look first: to open a device for reading can have an effect.
+    found = os.open(source, os.O_PATH)
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return b""
+        with open(f"/proc/self/fd/{found}", "rb") as file:
+            return file.read(_MOST)
+    finally:
+        os.close(found)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import BinaryIO
 
-from . import programs
+from . import accounts, programs
 from .run import Run
 
 _FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
 """Folders in which the loader looks without its cache."""
+_SECONDS, _HEAD = 30, 100
+"""Seconds for all looks, and bytes to report beside the names."""
 _CACHED = re.compile(r"^\s+(\S+) \(.*\) => (/.*)$", re.MULTILINE)
 
 
@@ -19,11 +22,24 @@ def perform(run: Run) -> None:
     """Report `lacks NAME` for each library that the loader would not find."""
     # The cache of the loader, as text. A system without it (musl) has no such program.
     cached = _CACHED.findall(programs.ask("ldconfig", "-p").output)
+    wanted: dict[str, list[str]] = run.step["libraries"]
+
+    def work(output: BinaryIO) -> None:
+        output.write("\n".join(_lacking(wanted, cached)).encode())
+
+    # In another process: a wheel names the folders, and what others have there may be read without an end.
+    most = len("\n".join(wanted).encode()) + _HEAD
+    for name in filter(None, accounts.within(work, _SECONDS, most).decode().split("\n")):
+        run.report("lacks", name)
+
+
+def _lacking(wanted: Mapping[str, list[str]], cached: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield the names that are at none of their places. cached: names and paths that the loader knows."""
     ours = _kind(sys.executable)
-    for name, folders in run.step["libraries"].items():
+    for name, folders in wanted.items():
         known = (path for library, path in cached if library == name)
         if not any(_kind(path) == ours for path in (*known, *_places(name, folders))):
-            run.report("lacks", name)
+            yield name
 
 
 def _places(name: str, folders: list[str]) -> Iterator[str]:
@@ -34,11 +50,12 @@ def _places(name: str, folders: list[str]) -> Iterator[str]:
 
 def _kind(path: str) -> tuple[bytes, bytes] | None:
     """Return class and byte order, and machine, of an ELF file; None for anything else."""
-    if not os.path.isfile(path):
-        return None
     try:
-        with open(path, "rb") as file:
-            head = file.read(20)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) if os.path.isfile(path) else None
+        if descriptor is None:
+            return None
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            head = file.read(20) or b""
     except OSError:
         return None
     return (head[4:6], head[18:20]) if head[:4] == b"\x7fELF" else None

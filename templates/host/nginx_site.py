@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from . import accounts, nginx_conf, own_addresses, programs
 from .files import RootFiles
+from .folders import Folder
 from .run import Refused, Run
 
 _RELOAD_SECONDS = 10
@@ -191,10 +192,12 @@ def _read(path: str) -> str | None:
 
 
 def _tail(path: str, count: int) -> list[str]:
+    folder, name = os.path.split(path)
     try:
-        with open(path, "rb") as file:
+        # The directory may be that of nginx's workers, who could put a pipe there.
+        with Folder.open(folder) as place, place.reader(name) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 8192))
-            return file.read().decode("utf-8", "replace").splitlines()[-count:]
+            return file.read(8192).decode("utf-8", "replace").splitlines()[-count:]
     except OSError:
         return []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,6 +59,21 @@ def test_nothing_but_a_file_is_opened(tmp_path: Path) -> None:
     for name in ("pipe", "device"):
         with pytest.raises(Refused, match=f"{name} is no file"):
             take(tmp_path / name, tmp_path / name)
+
+
+def test_a_file_that_never_ends_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: a link to /proc/kmsg, which is a regular file for stat, held root's setup, and its locks, for ever."""
+    monkeypatch.setattr(certificate_pair, "_SECONDS", 0.2)
+    monkeypatch.setattr(certificate_pair, "_content", lambda _: time.sleep(60))
+    began = time.monotonic()
+    with pytest.raises(Refused, match=r"one.pem cannot be read: the work took longer than 0.2 s"):
+        take(tmp_path / "one.pem", tmp_path / "two.pem")
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"one.pem cannot be read: No such file or directory$"):
+        take(tmp_path / "one.pem", tmp_path / "two.pem")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -51,6 +53,19 @@ def test_a_library_for_another_processor_or_a_script_is_lacking(place: Path) -> 
 
 def test_a_library_that_is_named_by_its_path_is_looked_for_there(place: Path) -> None:
     assert lacks({f"{place}/libbeside.so.1": [], f"{place}/libx.so.1": []}) == [f"{place}/libx.so.1"]
+
+
+def test_what_never_ends_is_given_up(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: a wheel that named a folder, and a pipe or /proc/kmsg there, left a process of root's behind for ever."""
+    os.mkfifo(place / "pipe")
+    monkeypatch.setattr(os.path, "isfile", lambda _: True)
+    assert lacks({"pipe": [str(place)]}) == ["pipe"]
+    monkeypatch.setattr(libraries, "_SECONDS", 0.2)
+    monkeypatch.setattr(libraries, "_places", lambda *_: time.sleep(60))
+    began = time.monotonic()
+    with pytest.raises(OSError, match="took longer"):
+        lacks({"pipe": [str(place)]})
+    assert time.monotonic() - began < 5
 
 
 def test_a_system_without_a_cache_is_searched(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

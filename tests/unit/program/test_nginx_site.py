@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +36,19 @@ def refusal(monkeypatch: pytest.MonkeyPatch, told: str, ports: Sequence[int]) ->
     except Refused as refused:
         return refused.text, asked
     return "", asked
+
+
+def test_a_log_that_is_a_pipe_is_not_read(tmp_path: Path) -> None:
+    """The directory may be that of nginx's workers."""
+    (tmp_path / "log").write_text("one\ntwo\n")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    assert [nginx_site._tail(str(tmp_path / name), 1) for name in ("log", "pipe", "link", "none")] == [
+        ["two"],
+        [],
+        [],
+        [],
+    ]
 
 
 def test_ports_that_nginx_has_are_asked_for_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
