@@ -129,7 +129,8 @@ def test_every_unit_of_the_service_is_bounded_and_keeps_its_data_to_itself() -> 
         keys = unit(text) if path.endswith(".service") else {}
         if keys.get("User") == ["myapp"] or "DynamicUser" in keys:
             assert (keys["TasksMax"], keys["LimitCORE"], keys["PrivateIPC"]) == (["4096"], ["1"], ["yes"]), path
-            assert any("io_uring_setup" in value for value in keys["SystemCallFilter"]), path
+            for call in ("io_uring_setup", "userfaultfd"):
+                assert any(value.startswith("~") and call in value for value in keys["SystemCallFilter"]), (path, call)
         for kind in ("State", "Cache", "Logs"):
             ours = (["myapp"], ["0700"]) if keys.get("User") == ["myapp"] else (None, None)
             assert (keys.get(f"{kind}Directory"), keys.get(f"{kind}DirectoryMode")) == ours, path
