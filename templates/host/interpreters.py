@@ -49,8 +49,9 @@ def _is_this_one(path: str) -> bool:
 def _ask_other(path: str) -> dict[str, str]:
     """Return what another interpreter reports of itself; empty if it does not run."""
     text = f"{_source()}\nfor fact in describe(sys.executable).items(): print(*fact)\n"
-    # Without `site` and the user's settings it starts in a third of the time.
-    ended = programs.ask(path, "-I", "-S", "-c", text, seconds=_SECONDS)
+    # Without `site` and the user's settings it starts in a third of the time. It may be in another account's directory,
+    # by a link or by hosts.yaml.
+    ended = programs.ask_without_rights(path, "-I", "-S", "-c", text, seconds=_SECONDS)
     pairs = (line.partition(" ") for line in ended.output.splitlines())
     return {key: value for key, _, value in pairs} if ended.well else {}
 

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from .background import Background
 
@@ -33,6 +33,8 @@ _LONGEST, _LOOK = 1 << 16, 0.05
 """Bytes of an output line, and seconds between two looks at a silent program."""
 _LINE = 4096
 """Bytes to keep of a line that is looked for."""
+_NO_RIGHTS = {"user": 65534, "group": 65534, "extra_groups": (), "cwd": "/"}
+"""Of an account that owns nothing, as Popen takes them."""
 _OVERHEAD = 64
 """Bytes of memory that a kept line takes beside its text."""
 
@@ -51,9 +53,32 @@ class Completed(NamedTuple):
 
 def ask(*words: str, data: bytes = b"", seconds: float = SECONDS, errors: bool = False) -> Completed:
     """Run a program to its end and return the first KEPT bytes of its output; errors: with its standard error."""
-    kept = bytearray()
+    return _asked(words, seconds, data, errors=errors)
+
+
+def ask_without_rights(*words: str, seconds: float) -> Completed:
+    """Run a program that another account may have written, as `ask` does; root gives it no rights."""
     try:
-        status = _listen(words, lambda piece: kept.extend(piece[: KEPT - len(kept)]), seconds, data, errors=errors)
+        return _asked(words, seconds, rights=_NO_RIGHTS if os.geteuid() == 0 else {})
+    except OSError as error:
+        return Completed(126, str(error))
+
+
+def _asked(
+    words: tuple[str, ...],
+    seconds: float,
+    data: bytes = b"",
+    *,
+    errors: bool = False,
+    rights: Mapping[str, Any] | None = None,
+) -> Completed:
+    kept = bytearray()
+
+    def hear(piece: bytes) -> None:
+        kept.extend(piece[: KEPT - len(kept)])
+
+    try:
+        status = _listen(words, hear, seconds, data, errors=errors, rights=rights)
     except subprocess.TimeoutExpired:
         return Completed(LATE, f"{words[0]} did not end within {seconds:.0f} s")
     except FileNotFoundError:
@@ -138,11 +163,18 @@ class _Tail:
 
 
 def _listen(
-    words: tuple[str, ...], hear: Callable[[bytes], object], seconds: float, data: bytes = b"", *, errors: bool = False
+    words: tuple[str, ...],
+    hear: Callable[[bytes], object],
+    seconds: float,
+    data: bytes = b"",
+    *,
+    errors: bool = False,
+    rights: Mapping[str, Any] | None = None,
 ) -> int:
     """Run a program to its end, pass its output on as it comes, and return its exit status; TimeoutExpired if late.
 
     The output takes only the memory that `hear` gives it. A program that prints more than `hear` keeps is not ended.
+    rights: the account that it gets, as Popen takes it.
     """
     show(words)
     process = subprocess.Popen(
@@ -150,6 +182,7 @@ def _listen(
         stdin=subprocess.PIPE if data else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if errors else subprocess.DEVNULL,
+        **(rights or {}),
     )
     end = time.monotonic() + seconds
     if data:

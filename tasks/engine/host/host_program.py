@@ -63,6 +63,8 @@ found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   case $python in *-config) continue ;; esac
   [ -f "$python" ] || [ -L "$python" ] || continue
+  # Root, whose is `/`, runs no interpreter of another account, to which a link leads.
+  [ ! -O / ] || [ ! -e "$python" ] || [ -O "$python" ] || continue
   if why=$("$python" -I -S -c '{_TRY}' </dev/null 2>&1); then
     [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
     exec "$python" -I -S ./__main__.py

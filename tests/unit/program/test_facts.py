@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -372,10 +372,12 @@ def test_what_systemd_does_not_count_is_no_number(word: str) -> None:
 
 
 @pytest.fixture
-def pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only directory with programs."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    return tmp_path
+def pythons(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The only directory with programs, which every account may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.setenv("PATH", folder)
+        yield Path(folder)
 
 
 def script(path: Path, text: str) -> None:
@@ -388,13 +390,15 @@ def test_each_interpreter_is_asked_once_and_the_one_that_runs_this_not_at_all(
 ) -> None:
     (pythons / "python3").symlink_to(os.path.realpath(sys.executable))
     (pythons / "python3.11").symlink_to("python3")
-    monkeypatch.setattr(programs, "ask", lambda *_, **__: pytest.fail("an interpreter is started"))
+    monkeypatch.setattr(programs, "ask_without_rights", lambda *_, **__: pytest.fail("an interpreter is started"))
     (found,) = interpreters.ask("python3.11")
     assert found.path == str(pythons / "python3.11")
 
 
-def test_another_process_says_the_same_of_it(pythons: Path) -> None:
+def test_another_process_says_the_same_of_it(pythons: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other interpreters run the text of the module."""
+    # The Python of these tests may be one that only its owner can run.
+    monkeypatch.setattr(programs, "_NO_RIGHTS", {})
     (pythons / "pyvenv.cfg").touch()
     (pythons / "python3").symlink_to(os.path.realpath(sys.executable))
     (asked,) = interpreters.ask("")
@@ -409,6 +413,15 @@ def test_what_does_not_describe_itself_is_none(pythons: Path, text: str) -> None
     script(pythons / "python3.12", text)
     script(pythons / "python3.13", "echo path /y; echo version 3.13.1; echo other word")
     assert [one.path for one in interpreters.ask("")] == ["/y"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_root_runs_no_interpreter_with_its_own_rights(pythons: Path) -> None:
+    """Once: another account's, named in hosts.yaml or by a link, ran as root before the first setup."""
+    script(pythons / "python3.12", "echo path /y; echo version $(/usr/bin/id -u).$(/usr/bin/id -G)")
+    assert [one.version for one in interpreters.ask("")] == ["65534.65534"]
+    (pythons / "python3.12").chmod(0o700)
+    assert interpreters.ask("") == ()
 
 
 def test_an_interpreter_that_cannot_make_a_venv_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

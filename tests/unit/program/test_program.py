@@ -126,6 +126,18 @@ def test_a_host_whose_pythons_will_not_do_names_them(tmp_path: Path, kept: bool)
     )
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file of another account")
+def test_root_starts_no_python_of_another_account(tmp_path: Path) -> None:
+    """Such as one in a home, to which an administrator has made a link."""
+    for name in ("python3", "python3.12"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {name} >>{tmp_path}/ran\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    os.chown(tmp_path / "python3.12", 65534, -1)
+    text = host_program.STARTER.replace("/usr/bin/", f"{tmp_path}/").replace("/usr/local/bin/python3", "/none")
+    subprocess.run(["sh", "-c", text], input=b"\n4\ntextnonce\n", capture_output=True, check=False)
+    assert set((tmp_path / "ran").read_text().split()) == {"python3"}
+
+
 def test_where_no_copy_is_kept_no_python_is_started_before_the_program_is_sent(tmp_path: Path) -> None:
     """A first deploy meets that twice: with each start of a Python it takes 15 ms longer."""
     stand_in(tmp_path, "python3", f"touch {tmp_path}/started")
