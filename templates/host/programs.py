@@ -33,7 +33,8 @@ _LONGEST, _LOOK = 1 << 16, 0.05
 """Bytes of an output line, and seconds between two looks at a silent program."""
 _LINE = 4096
 """Bytes to keep of a line that is looked for."""
-_NO_RIGHTS = {"user": 65534, "group": 65534, "extra_groups": (), "cwd": "/"}
+# Of no further groups Python 3.12.0 would keep root's (CVE-2023-6507).
+_NO_RIGHTS = {"user": 65534, "group": 65534, "extra_groups": (65534,), "cwd": "/"}
 """Of an account that owns nothing, as Popen takes them."""
 _OVERHEAD = 64
 """Bytes of memory that a kept line takes beside its text."""
