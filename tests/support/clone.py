@@ -125,8 +125,9 @@ class Clone:
         """Put a file into the clone."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Other clones may have the same file.
-        target.unlink(missing_ok=True)
+        if target.exists() and target.stat().st_nlink > 1:
+            # Other clones have the same file.
+            target.unlink()
         target.write_text(text)
 
     def replace(self, path: str, before: str, after: str) -> None:
