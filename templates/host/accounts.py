@@ -122,7 +122,7 @@ def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: floa
 def within(work: Callable[[BinaryIO], None], seconds: float, limit: int) -> bytes:
     """Run `work` in a child process with our own rights and the same limits; return what it writes.
 
-    For a path that others choose: to stat some files of the kernel's looks as for any, and to read them never ends.
+    For a path that others choose: stat shows some files of the kernel's as regular ones, and reading them never ends.
     """
     return _in_child(None, work, seconds, limit)
 

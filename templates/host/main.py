@@ -39,7 +39,7 @@ STEPS = (
 _LOCKED = ("stage", "hook", "activate")
 """The steps for which a controller holds the run lock; by hand the step holds it."""
 OF_THE_ACCOUNT = ("hold", "stage", "hook", "activate")
-"""The steps of a run that the deploy account performs, in order."""
+"""The steps after the facts that the deploy account performs, in order; only a new venv needs `libraries`, too."""
 
 
 class _Unfit(Stopped):

@@ -1,4 +1,4 @@
-"""The addresses of this host as names of nginx's: a balancer that checks asks for an address, not for a name."""
+"""The addresses of this host as names of nginx's: the check of a balancer asks for an address, not for a name."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def reports_release(body: str, release: str) -> bool:
 def run_curl(seconds: float, *words: str) -> tuple[str, bool]:
     """Run curl; return its output, and whether that is all of it.
 
-    The last line is 000 if curl failed, even if it had seen a status.
+    The last line of a whole output is 000 if curl failed, even if it had seen a status.
     """
     programs.show(("curl", *words))
     with subprocess.Popen(

@@ -33,7 +33,7 @@ _LONGEST, _LOOK = 1 << 16, 0.05
 """Bytes of an output line, and seconds between two looks at a silent program."""
 _LINE = 4096
 """Bytes to keep of a line that is looked for."""
-# Of no further groups Python 3.12.0 would keep root's (CVE-2023-6507).
+# No empty list of groups: with that, Python 3.12.0 leaves the program root's groups (CVE-2023-6507).
 _NO_RIGHTS = {"user": 65534, "group": 65534, "extra_groups": (65534,), "cwd": "/"}
 """Of an account that owns nothing, as Popen takes them."""
 _OVERHEAD = 64

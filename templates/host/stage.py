@@ -39,7 +39,7 @@ def perform(run: Run) -> None:
 
 
 def _share(run: Run, root: Folder, lock: Lock) -> None:
-    """Share the lock of all runs that stage. If no other run is staging, first remove what runs that died have left.
+    """Share the lock of all runs that stage. If no other run is staging, first remove the leftovers of runs that died.
 
     A release that was replaced stays while something runs from it; `prune` removes it later.
     """

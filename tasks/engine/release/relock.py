@@ -182,7 +182,7 @@ def _run(words: list[str], folder: Path, source: Source, indexes: Indexes, draft
 
 
 def _refuse_choices(source: Source, *, upgrade: bool, packages: Sequence[str]) -> None:
-    """Refuse to choose other versions than those that the source has, from the program that made it."""
+    """Refuse to choose other versions than those of the source: the program that made it has chosen them."""
     if upgrade or packages:
         words = " ".join(f"--upgrade-package {name}" for name in packages) or "--upgrade"
         raise UsageError(
