@@ -110,7 +110,7 @@ def _rolling(*without: str, **own: str) -> Callable[[Callable[..., None]], Calla
     check="exit with 1 if a deploy would change anything",
 )
 def plan(c: Any, steps: bool = False, script: bool = False, check: bool = False, json: bool = False) -> None:
-    """Show what a deploy would change. Reads only."""
+    """Show what a deploy would change; no host is changed."""
     from tasks import plan_view, runner
 
     project, members = runner.open_fleet(c)

@@ -99,7 +99,7 @@ class Job(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A unit beside `web` in the live slot. restarts: by systemd; began: seconds from boot to its last start."""
+    """A timer, or a unit beside `web` in the live slot. restarts: by systemd; began: last start, seconds from boot."""
 
     restarts: int | None = None
     began: int | None = None

@@ -52,7 +52,10 @@ class Folder:
 
     @classmethod
     def open(cls, path: str) -> Folder:
-        """Open a directory by a path in whose parents only root may write; OSError for a link at the path."""
+        """Open a directory by its path; OSError for a link at the path.
+
+        Links above it are followed: root may use this only where root alone can write in the parents.
+        """
         return cls(os.open(path, _DIRECTORY), path)
 
     def below(self, name: str) -> Folder:

@@ -38,7 +38,7 @@ def server(path: str) -> str:
 
 
 def block(name: str) -> str:
-    """Return the file of a service that has the server block, for the case that it is the keeper."""
+    """Return the file with a service's server block, which nginx reads while that service keeps the name."""
     return f"/etc/{name}/nginx/server.conf"
 
 

@@ -72,7 +72,7 @@ def _new_files(root: Path, part: Part) -> dict[str, bytes]:
 
 
 def _edit(root: Path, part: Part, texts: dict[str, str]) -> None:
-    """Make the part's edits in the texts; read those from the service that are not among them yet."""
+    """Make the part's edits in `texts`; read a file from the service if its text is not there yet."""
 
     def text(path: str) -> str:
         return texts[path] if path in texts else _text(root, path)

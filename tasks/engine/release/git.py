@@ -110,7 +110,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 
 
 def walk(folder: bytes, prefix: bytes) -> list[bytes]:
-    """Return every path below a directory, after `prefix`, but caches and venvs; follow no links."""
+    """Return every path below a directory, each with `prefix` in front, but no caches and venvs; follow no links."""
     paths: list[bytes] = []
     with os.scandir(folder) as entries:
         for entry in entries:
