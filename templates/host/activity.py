@@ -14,7 +14,7 @@ from . import locks, small_file
 from .folders import Folder
 
 _SECONDS = 5
-"""Seconds of one look at the locks of a host."""
+"""Seconds of one look at open files."""
 _UID = re.compile(r"^Uid:\t([0-9]+)\t([0-9]+)\t", re.MULTILINE)
 """The real and the effective uid of a process."""
 
@@ -49,14 +49,19 @@ def held(path: str) -> bool:
 
 
 def _locks(owner: int) -> Iterator[str]:
-    """Yield the lines of /proc/locks, then those of each open file that we may read, for _SECONDS at most.
+    """Yield the lines of each open file that we may read, for _SECONDS at most, then those of /proc/locks.
 
-    In a container /proc/locks omits a lock whose taker has ended, even if other processes inherited it.
+    The files come first: any account can fill /proc/locks, which is then read in part. It has the locks of processes
+    whose files we may not read, and in a container omits a lock whose taker has ended, even if others inherited it.
     owner: of the lock's file. Root may read all files, and any account can have millions of them open: it looks only
     at those of its own and of the owner, since no other account could open the lock.
     """
+    yield from _of_open_files(owner)
+    yield from locks.listed()
+
+
+def _of_open_files(owner: int) -> Iterator[str]:
     end, all_open = time.monotonic() + _SECONDS, os.geteuid() == 0
-    yield from _lines(f"{locks.PROC}/locks", end)
     for pid in filter(str.isdigit, os.listdir(locks.PROC)):
         if all_open and not _is_of(pid, owner):
             continue

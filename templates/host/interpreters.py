@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 
 from . import programs, this_interpreter
@@ -14,6 +16,9 @@ NAMES = ("python3", *(f"python3.{minor}" for minor in range(9, 16)))
 _SECONDS = 20
 _LONGEST = 4000
 """Characters kept of one fact of an interpreter."""
+_LINKS = 40
+_NAMED = re.compile(r"python(3\.[0-9]{1,2})$")
+"""The name of an interpreter, with its version."""
 
 
 def ask(named: str) -> tuple[Python, ...]:
@@ -33,10 +38,34 @@ def _paths(named: str) -> list[str]:
 
 
 def _describe(path: str) -> Python | None:
+    # Look before its start: it would run with our rights, and can say anything of itself.
+    if place := _open_place(path):
+        named = _NAMED.search(os.path.realpath(path))
+        return Python(path, named[1] if named else "0", "", "", "", "", f"open {place}")
     facts = this_interpreter.describe(path) if _is_this_one(path) else _ask_other(path)
     if not {"path", "version"} <= facts.keys():
         return None
     return Python(*(facts.get(field, "")[:_LONGEST] for field in Python._fields))
+
+
+def _open_place(path: str) -> str:
+    """Return where an account that is neither root nor ours can exchange an interpreter; empty if nowhere."""
+    try:
+        found = [place for way in _ways(path) for kind, place in this_interpreter.flaws(way, 1) if kind == "open"]
+    except OSError:
+        return path
+    return found[0] if found else ""
+
+
+def _ways(path: str) -> Iterator[str]:
+    """Yield each link that leads to the interpreter, and then its file, in directories without links."""
+    for _ in range(_LINKS):
+        folder = os.path.realpath(os.path.dirname(path))
+        path = f"{folder}/{os.path.basename(path)}"
+        yield path
+        if not os.path.islink(path):
+            return
+        path = os.path.join(folder, os.readlink(path))
 
 
 def _is_this_one(path: str) -> bool:

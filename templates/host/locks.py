@@ -8,6 +8,8 @@ import pwd
 import re
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 from .run import Busy, Refused, Run
 
@@ -15,6 +17,8 @@ _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HELD = re.compile(r"\d+: FLOCK +ADVISORY +WRITE +(\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) ")
 _LAST = 4000
 """Bytes to read of a lock file."""
+_LIST_SECONDS = 1
+"""Seconds to read /proc/locks: any account can have a million locks, which the kernel takes ten minutes to list."""
 RUN, PROC = "/run", "/proc"
 
 
@@ -143,6 +147,16 @@ def write(descriptor: int, line: str) -> None:
     os.pwrite(descriptor, f"{line}\n".encode(), 0)
 
 
+def listed() -> Iterator[str]:
+    """Yield the lines of /proc/locks, as far as they come in _LIST_SECONDS."""
+    end = time.monotonic() + _LIST_SECONDS
+    with suppress(OSError), open(f"{PROC}/locks", encoding="utf-8", errors="replace") as file:
+        for line in file:
+            yield line.rstrip("\n")
+            if time.monotonic() > end:
+                return
+
+
 def foreign_holder_of(descriptor: int) -> str:
     """Return, in words, a process that holds a lock and is neither root's nor the file owner's; empty if there is none.
 
@@ -150,12 +164,10 @@ def foreign_holder_of(descriptor: int) -> str:
     """
     status = os.fstat(descriptor)
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    try:
-        with open(f"{PROC}/locks", encoding="utf-8") as file:
-            lines = [match for match in map(_HELD.match, file) if match]
-    except OSError:
-        return ""
-    for pid in (match[1] for match in lines if match.groups()[1:] == (device, str(status.st_ino))):
+    for match in filter(None, map(_HELD.match, listed())):
+        pid = match[1]
+        if match.groups()[1:] != (device, str(status.st_ino)):
+            continue
         try:
             uid = os.stat(f"{PROC}/{pid}").st_uid
         except FileNotFoundError:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from . import small_file
-from .accounts import of_uid
+from .accounts import killed, of_uid
 from .run import Refused, Run
 
 SECONDS = 10
@@ -128,9 +128,8 @@ def _strike(uid: int) -> bool:
         if ended:
             return status == 0
         if time.monotonic() > deadline:
-            # The processes can stop the child, which has their uid.
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            # The processes can stop the child, which has their uid, and freeze it where they have cgroups of version 1.
+            killed(child)
             return False
         time.sleep(0.001)
 

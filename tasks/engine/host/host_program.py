@@ -63,14 +63,22 @@ found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   case $python in *-config) continue ;; esac
   [ -f "$python" ] || [ -L "$python" ] || continue
-  # Root, whose is `/`, runs no interpreter of another account, to which a link leads.
-  [ ! -O / ] || [ ! -e "$python" ] || [ -O "$python" ] || continue
-  if why=$("$python" -I -S -c '{_TRY}' </dev/null 2>&1); then
-    [ -n "$place" ] || exec "$python" -I -S -c "{_START}"
-    exec "$python" -I -S ./__main__.py
+  # Run no interpreter that another account owns, or can exchange: a link may lead through its directory. So run the
+  # file that the links lead to: its path has no link. All but root, whose is `/`, save the time to look in /usr/bin.
+  real=$(readlink -f "$python") above=$real
+  [ -e "$real" ] || above=${{real%/*}}
+  case $real in /usr/bin/*) [ -O / ] || above= ;; esac
+  while [ -n "$above" ]; do
+    case $(stat -c '%u %A' "$above") in *w[x-]) break ;; '0 '*) ;; *) [ -O "$above" ] || break ;; esac
+    above=${{above%/*}}
+  done
+  [ -n "$real" ] && [ -z "$above" ] || continue
+  if why=$("$real" -I -S -c '{_TRY}' </dev/null 2>&1); then
+    [ -n "$place" ] || exec "$real" -I -S -c "{_START}"
+    exec "$real" -I -S ./__main__.py
   fi
   why=$(printf '%s\\n' "$why" | grep '^[A-Za-z]*Error: ' | tail -n 1 | head -c 100)
-  found="$found, $("$python" -V 2>&1 </dev/null | head -n 1 | head -c 100) ($python${{why:+: $why}})"
+  found="$found, $("$real" -V 2>&1 </dev/null | head -n 1 | head -c 100) ($python${{why:+: $why}})"
 done
 [ -n "$place" ] || {{
   IFS= read -r length

@@ -147,7 +147,18 @@ def test_a_lock_is_found_behind_any_number_of_others_but_not_looked_for_without_
     (here / "proc/locks").write_text(f"{others}30000: FLOCK  ADVISORY  WRITE 11 {at}\n")
     monkeypatch.setattr(locks, "PROC", str(here / "proc"))
     assert activity.held(str(here / "myapp/lock/activate"))
-    monkeypatch.setattr(activity, "_SECONDS", -1)
+    monkeypatch.setattr(locks, "_LIST_SECONDS", -1)
+    assert not activity.held(str(here / "myapp/lock/activate"))
+
+
+def test_a_list_that_others_have_filled_hides_no_lock_of_a_process_that_we_see(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: any account, and the service, hid every lock by 200,000 of its own, and made each look take 5 s."""
+    monkeypatch.setattr(locks, "listed", lambda: iter(["1: POSIX  ADVISORY  WRITE 99 00:2a:7 0 0"]))
+    descriptor = take(here, "activate")
+    assert activity.held(str(here / "myapp/lock/activate"))
+    os.close(descriptor)
     assert not activity.held(str(here / "myapp/lock/activate"))
 
 
@@ -422,6 +433,22 @@ def test_root_runs_no_interpreter_with_its_own_rights(pythons: Path) -> None:
     assert [one.version for one in interpreters.ask("")] == ["65534.65534"]
     (pythons / "python3.12").chmod(0o700)
     assert interpreters.ask("") == ()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory of another account")
+def test_an_interpreter_that_another_account_can_exchange_is_not_started(pythons: Path) -> None:
+    """Once: it ran as the deploy account, and was chosen, since it said of itself that it had no flaw."""
+    theirs = pythons / "theirs"
+    theirs.mkdir()
+    for name in ("python3.12", "python"):
+        script(theirs / name, f"touch {pythons}/started; echo path /y; echo version 3.12.1")
+    (theirs / "link").symlink_to(os.path.realpath(sys.executable))
+    os.chown(theirs, 65534, -1)
+    for name, target in (("python3.12", "python3.12"), ("python3.13", "python"), ("python3.14", "link")):
+        (pythons / name).symlink_to(theirs / target)
+    found = interpreters.ask("")
+    assert {one.flaws for one in found} == {f"open {theirs}"}
+    assert (len(found), found[0].version, (pythons / "started").exists()) == (3, "3.12", False)
 
 
 def test_an_interpreter_that_cannot_make_a_venv_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from templates.host import locks
 from templates.host import run as running
 from templates.host.locks import Lock
 from templates.host.run import Busy, Interrupted, Run
@@ -68,3 +69,21 @@ def test_what_is_no_file_in_the_place_of_a_lock_is_never_waited_for(tmp_path: Pa
     else:
         with pytest.raises(OSError, match=r"symbolic links|directory"):
             Lock("myapp", "activate")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory of another account")
+@pytest.mark.usefixtures("run")
+def test_a_list_of_locks_without_an_end_is_read_for_a_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: 200,000 locks of any account held each refusal for 20 s, a million for ten minutes."""
+    with Lock("myapp", "activate") as lock:
+        found = (tmp_path / "myapp/lock/activate").stat()
+        at = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino} 0 EOF"
+        (tmp_path / "proc/11").mkdir(parents=True)
+        os.chown(tmp_path / "proc/11", 65534, -1)
+        (tmp_path / "proc/locks").write_text(f"1: POSIX  ADVISORY  WRITE 9 {at}\n2: FLOCK  ADVISORY  WRITE 11 {at}\n")
+        monkeypatch.setattr(locks, "PROC", str(tmp_path / "proc"))
+        assert lock.foreign_holder.startswith("process 11 of ")
+        monkeypatch.setattr(locks, "_LIST_SECONDS", -1)
+        assert lock.foreign_holder == ""

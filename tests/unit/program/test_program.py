@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from pathlib import Path
@@ -136,6 +137,32 @@ def test_root_starts_no_python_of_another_account(tmp_path: Path) -> None:
     text = host_program.STARTER.replace("/usr/bin/", f"{tmp_path}/").replace("/usr/local/bin/python3", "/none")
     subprocess.run(["sh", "-c", text], input=b"\n4\ntextnonce\n", capture_output=True, check=False)
     assert set((tmp_path / "ran").read_text().split()) == {"python3"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory of another account")
+def test_root_starts_no_python_through_a_directory_of_another_account() -> None:
+    """Once: that account exchanged the file between the look at its owner and its start, and ran as root."""
+    # Root alone can write above this directory, but in it another account can.
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        place, theirs = Path(folder), Path(folder) / "theirs"
+        theirs.mkdir()
+        for path, name in ((place / "python3", "ours"), (theirs / "python", "theirs")):
+            path.write_text(f"#!/bin/sh\necho {name} >>{place}/ran\nexit 1\n")
+            path.chmod(0o755)
+        (theirs / "link").symlink_to(place / "python3")
+        os.chown(theirs, 65534, -1)
+        (place / "loose").mkdir()
+        (place / "loose").chmod(0o777)
+        (place / "loose/python").write_bytes((theirs / "python").read_bytes())
+        (place / "loose/python").chmod(0o755)
+        (place / "python3.10").symlink_to(place / "loose/python")
+        (place / "python3.11").symlink_to(theirs / "python")
+        (place / "python3.12").symlink_to(theirs / "link")
+        text = host_program.STARTER.replace("/usr/bin/", f"{place}/").replace("/usr/local/bin/python3", "/none")
+        ended = subprocess.run(["sh", "-c", text], input=b"\n4\ntextnonce\n", capture_output=True, check=False)
+        # The link of theirs leads to a Python of root's now, which is started by its own path.
+        assert str(theirs) not in ended.stdout.decode()
+        assert set((place / "ran").read_text().split()) == {"ours"}
 
 
 def test_where_no_copy_is_kept_no_python_is_started_before_the_program_is_sent(tmp_path: Path) -> None:
