@@ -87,7 +87,8 @@ def _read(path: str) -> bytes | None:
         os.close(descriptor)
         return None
     with os.fdopen(descriptor, "rb") as file:
-        data = file.read(_LARGEST + 1)
+        # Nothing of a file of the kernel's that would let us wait.
+        data = file.read(_LARGEST + 1) or b""
     return data if len(data) <= _LARGEST else None
 
 

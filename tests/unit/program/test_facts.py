@@ -23,6 +23,7 @@ from templates.host import (
     machine,
     programs,
     record,
+    small_file,
     stores,
     survey,
     this_interpreter,
@@ -377,6 +378,18 @@ def test_the_last_lines_are_those_of_the_units_last_starts(here: Path, monkeypat
 def test_what_systemd_does_not_count_is_no_number(word: str) -> None:
     told = {"MemoryCurrent": word, "NRestarts": word, "ActiveEnterTimestampMonotonic": word, "MainPID": word}
     assert survey.slot(told, Slot("active")) == Slot("active")
+
+
+def test_a_pipe_in_the_place_of_a_small_file_is_not_waited_for(tmp_path: Path) -> None:
+    """Once: before a first setup, in a directory /etc/NAME of another account, root waited for ever."""
+    os.mkfifo(tmp_path / "certificate.pem")
+    assert small_file.read(str(tmp_path / "certificate.pem")) == ""
+    # A writer that writes nothing.
+    writer = os.open(tmp_path / "certificate.pem", os.O_RDWR)
+    assert small_file.read(str(tmp_path / "certificate.pem")) == ""
+    os.close(writer)
+    (tmp_path / "whole").write_text("text")
+    assert (small_file.read(str(tmp_path / "whole")), small_file.read(str(tmp_path / "none"))) == ("text", "")
 
 
 # ---- interpreters
