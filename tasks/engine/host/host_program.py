@@ -78,7 +78,7 @@ for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/lo
     exec "$real" -I -S ./__main__.py
   fi
   why=$(printf '%s\\n' "$why" | grep '^[A-Za-z]*Error: ' | tail -n 1 | head -c 100)
-  found="$found, $("$real" -V 2>&1 </dev/null | head -n 1 | head -c 100) ($python${{why:+: $why}})"
+  found="$found, $("$real" -V 2>&1 </dev/null | head -n 1 | head -c 200) ($python${{why:+: $why}})"
 done
 [ -n "$place" ] || {{
   IFS= read -r length
