@@ -6,12 +6,10 @@ it loads the clone's own `tasks` anew.
 
 from __future__ import annotations
 
-import atexit
 import sys
-from functools import cache
 from pathlib import Path
 
-from tests.support.forks import Forks
+from tests.support.forks import Forks, shared
 
 ROOT = Path(__file__).resolve().parents[2]
 # What stays of our own modules is in the cache of `re`: their patterns. Compiling those takes half of their loading.
@@ -30,9 +28,6 @@ del name, found, tasks
 BODY = "from fabric.main import program\nprogram.run()"
 
 
-@cache
 def forks() -> Forks:
     """Return the process that every `fab` of this one's tests is a fork of."""
-    made = Forks([sys.executable], PRELOAD, BODY)
-    atexit.register(made.close)
-    return made
+    return shared((sys.executable,), PRELOAD, BODY)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import select
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 # The status of a fork goes to the pipe that came with its request: several may run at once.
@@ -83,6 +86,9 @@ while True:
         os.close(descriptor)
 """
 
+ISOLATED = (sys.executable, "-I", "-S")
+"""The command line of an interpreter without packages and settings."""
+
 
 class Forks:
     """An interpreter, started by `python`, that runs `preload` once and `body` in each fork."""
@@ -128,6 +134,14 @@ class Forks:
         """End the interpreter."""
         self._control.close()
         self._process.wait()
+
+
+@cache
+def shared(command: tuple[str, ...], preload: str, body: str) -> Forks:
+    """Return the one process of this kind, which ends with this one."""
+    made = Forks(command, preload, body)
+    atexit.register(made.close)
+    return made
 
 
 def status(ended: int, timeout: float | None = None) -> int:

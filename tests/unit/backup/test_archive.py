@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gzip
 import hashlib
 import io
@@ -16,7 +15,6 @@ import tarfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ from hypothesis import strategies as st
 
 from tasks.engine.backup import archive, store
 from tests.support.clone import ROOT
-from tests.support.forks import Forks
+from tests.support.forks import ISOLATED, shared
 
 PROGRAM = (ROOT / "templates/state_archive.py").read_text()
 ABOUT = {"format": 1, "service": "myapp", "host": "shire01", "time": "2026-01-31T12:00:00Z"}
@@ -40,14 +38,6 @@ PRELOAD = "import fcntl, gzip, shutil, sqlite3, subprocess, tarfile, typing, url
 BODY = "import sys; exec(compile(sys.argv.pop(), 'program', 'exec'))"
 
 
-@cache
-def forks() -> Forks:
-    """Return the interpreter that all runs of the program are forks of."""
-    made = Forks([sys.executable, "-I", "-S"], PRELOAD, BODY)
-    atexit.register(made.close)
-    return made
-
-
 def program(
     mode: str, state: Path, given: bytes = b"", command: tuple[str, ...] = (), damaged: bool = False, **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
@@ -57,7 +47,9 @@ def program(
     environment = {**os.environ, **places, **variables}
     text = PROGRAM.replace("LOCKED = 60", "LOCKED = 1")
     words = ["-c", mode, request, text]
-    return subprocess.CompletedProcess(words, *forks().run(words, environment, given=given, timeout=HUNG))
+    return subprocess.CompletedProcess(
+        words, *shared(ISOLATED, PRELOAD, BODY).run(words, environment, given=given, timeout=HUNG)
+    )
 
 
 def written(state: Path, **options: str) -> bytes:

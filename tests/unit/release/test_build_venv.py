@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from tasks.engine.host import payload, templates
 from templates import build_venv
 from templates.host import venv, venv_build
 from tests.support import distributions
-from tests.support.forks import Forks
+from tests.support.forks import ISOLATED, shared
 
 MEMORY = 96 << 20
 """The builder's limit in tests of it: a tenth of the time to reach it."""
@@ -23,14 +21,6 @@ MEMORY = 96 << 20
 
 PRELOAD = "import compileall, concurrent.futures.process, concurrent.futures.thread, runpy, venv, zipfile"
 BODY = "import runpy, sys; runpy.run_path(sys.argv[0], run_name='__main__')"
-
-
-@cache
-def forks() -> Forks:
-    """Return the interpreter that runs of the builder are forks of."""
-    made = Forks([sys.executable, "-I", "-S"], PRELOAD, BODY)
-    atexit.register(made.close)
-    return made
 
 
 def build(
@@ -49,7 +39,7 @@ def build(
     words = [*how, *map(str, (builder, archive, part, folder / "final", places, listing))]
     if how:
         return subprocess.run([sys.executable, "-I", "-S", *words], capture_output=True)
-    return subprocess.CompletedProcess(words, *forks().run(words, os.environ))
+    return subprocess.CompletedProcess(words, *shared(ISOLATED, PRELOAD, BODY).run(words, os.environ))
 
 
 def limited(text: str, memory: int | None) -> str:
