@@ -104,6 +104,7 @@ class _Check:
         self._complete = size < _NEVER_SHORTENED and logged.born > 0
         self._guards = list(_starts_of_guards(self._events))
         self._guard_times = [_at(guard) for guard in self._guards]
+        self._started = _starts_of_slots(self._events, self._guards)
 
     def _whole_since(self, events: Sequence[Event]) -> float:
         """Return the time since which the journal is whole."""
@@ -127,12 +128,12 @@ class _Check:
             return
         yield from self._order()
         yield from self._beginnings()
-        guards = self._matched()
+        places = self._matched()
         for number, run in enumerate(self._runs):
             if run.begun is not None and run.begun >= self._from + _SLACK:
-                yield from self._run(run, guards.get(number))
+                yield from self._run(run, places.get(number))
         yield from self._stops()
-        yield from self._unexplained({id(guard) for guard in guards.values()})
+        yield from self._unexplained({id(self._guards[place]) for place in places.values()})
 
     # Lines by themselves
 
@@ -159,34 +160,40 @@ class _Check:
 
     # Lines and the journal
 
-    def _matched(self) -> dict[int, Event]:
-        """Return the guard of each run, by the number of the run.
+    def _matched(self) -> dict[int, int]:
+        """Return the place of the guard of each run, by the number of the run.
 
-        Runs that must have a guard choose first, those that need none last. Lines have whole seconds,
-        so the guard of the next run may fall into the last second of a run.
+        Lines have whole seconds, so the guard of one run may fall into the second of another. A run first takes a guard
+        whose slot started its release. Runs that must have a guard choose before those that may have none.
         """
-        need = {number: 1 if not run.claim else 2 if run.returns_to else 0 for number, run in enumerate(self._runs)}
-        found: dict[int, Event] = {}
-        taken: set[int] = set()
-        for number in sorted(need, key=lambda number: (need[number], number)):
-            run = self._runs[number]
-            if run.begun is None:
-                continue
-            place = bisect_left(self._guard_times, run.begun - _CLOSE)
-            # A run that was cut has ended before the line of the next one.
-            until = run.ended if run.last.state == "started" else run.ended + 1 + _CLOSE
-            while place < len(self._guards) and self._guard_times[place] <= until:
-                if place not in taken:
-                    taken.add(place)
-                    found[number] = self._guards[place]
-                    break
-                place += 1
+        need = {number: _need_of_guard(run) for number, run in enumerate(self._runs) if run.begun is not None}
+        found: dict[int, int] = {}
+        free = dict.fromkeys(range(len(self._guards)), True)
+        releases = {place: event.release for place, event in self._started.items()}
+        for same_release in (True, False):
+            for number in sorted(need, key=lambda number: (need[number], number)):
+                run = self._runs[number]
+                places = self._may_be_of(run) if number not in found else range(0)
+                fitting = (
+                    place for place in places
+                    if free[place] and not (same_release and releases.get(place) != run.last.release)
+                )  # fmt: skip
+                for place in islice(fitting, 1):
+                    found[number], free[place] = place, False
         return found
 
-    def _run(self, run: _Run, guard: Event | None) -> Iterator[Finding]:
-        if guard is None:
+    def _may_be_of(self, run: _Run) -> range:
+        """Return the places of the guards that may be the run's, by their time."""
+        # A run that was cut has ended before the line of the next one.
+        until = run.ended if run.last.state == "started" else run.ended + 1 + _CLOSE
+        begun = run.begun or 0.0
+        return range(bisect_left(self._guard_times, begun - _CLOSE), bisect_right(self._guard_times, until))
+
+    def _run(self, run: _Run, place: int | None) -> Iterator[Finding]:
+        if place is None:
             yield from self._without_guard(run)
             return
+        guard = self._guards[place]
         if run.begun is not None and _at(guard) > run.begun + _BEFORE_GUARD:
             text = f"{run.name} says that it began then, and systemd logged its start at {_text(_at(guard))}"
             yield self._finding(run.begun, f"{text}: its time was changed")
@@ -196,7 +203,7 @@ class _Check:
         if claim and not moved and self._covered(_time(claim)):
             text = f"{_name(claim)} says that the traffic has moved by then, and systemd logged no such switch"
             yield self._finding(_time(claim), f"{text}: the line was added or changed")
-        yield from self._release(run, guard)
+        yield from self._release(run, place)
         yield from self._late(run, guard)
         yield from self._without_outcome(run, guard)
 
@@ -230,16 +237,9 @@ class _Check:
         slots = (event for event in self._events if (event.kind, event.word) == ("slot", "started"))
         return any(_within(event, run.begun or 0.0, run.ended) for event in slots)
 
-    def _release(self, run: _Run, guard: Event) -> Iterator[Finding]:
-        place = bisect_right(self._guard_times, _at(guard))
-        until = min(run.ended, self._guard_times[place] if place < len(self._guards) else _FAR)
-        started = (
-            event for event in self._events
-            if (event.kind, event.slot, event.word) == ("slot", guard.slot, "started") and event.release
-            and _at(guard) - _CLOSE <= _at(event) <= until + 1 + _CLOSE
-        )  # fmt: skip
-        slot = next(started, None)
-        if slot and slot.release != run.last.release:
+    def _release(self, run: _Run, place: int) -> Iterator[Finding]:
+        slot = self._started.get(place)
+        if slot and slot.release != run.last.release and _at(slot) <= run.ended + 1 + _CLOSE:
             text = f"{run.name} names another release than slot {slot.slot} has started at {_text(_at(slot))}"
             yield Finding(True, f"{text}, which was {slot.release}: the release was changed")
 
@@ -343,6 +343,13 @@ def _runs(actions: Sequence[Action], now: float) -> Iterator[_Run]:
         returns = "" if state in {*_CLOSED, "failed"} else committed
 
 
+def _need_of_guard(run: _Run) -> int:
+    """Return 0 if PID 1 has started a guard for certain, 1 if perhaps, 2 if the run may have moved only the traffic."""
+    if run.claim is None:
+        return 1
+    return 2 if run.returns_to and run.returns_to == run.claim.release else 0
+
+
 def _starts_of_guards(events: Iterable[Event]) -> Iterator[Event]:
     """Yield the starts of guards by runs: without those by which systemd replaced a guard that was killed."""
     again: set[tuple[str, str]] = set()
@@ -356,6 +363,34 @@ def _starts_of_guards(events: Iterable[Event]) -> Iterator[Event]:
             again.discard(key)
         elif event.word == "again":
             again.add(key)
+
+
+def _starts_of_slots(events: Sequence[Event], guards: Sequence[Event]) -> dict[int, Event]:
+    """Return by the place of a guard the start of its slot, if it names the release.
+
+    A run starts both at once, so systemd may log them in either order.
+    """
+    places = {id(guard): place for place, guard in enumerate(guards)}
+    found: dict[int, Event] = {}
+    at_work: dict[str, int] = {}
+    up: dict[str, Event] = {}
+    for event in events:
+        place = places.get(id(event))
+        if place is not None:
+            start = up.pop(event.slot, None)
+            found.update({place: start} if start and _at(event) - _at(start) <= _CLOSE else {})
+            at_work[event.slot] = place
+        elif event.kind == "guard" and event.word != "started":
+            at_work.pop(event.slot, None)
+        elif event.kind == "slot" and event.word == "started" and event.release:
+            place = at_work.get(event.slot)
+            if place is None or place in found:
+                up[event.slot] = event
+            else:
+                found[place] = event
+        elif event.kind == "slot":
+            up.pop(event.slot, None)
+    return found
 
 
 def _end_of_guard(events: Sequence[Event], guard: Event, *, well: bool = False) -> float | None:

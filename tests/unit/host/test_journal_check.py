@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -234,3 +235,114 @@ def test_many_lines_that_do_not_fit_are_told_in_few() -> None:
 def test_a_guard_that_is_killed_ends_with_the_one_after_it(words: tuple[str, ...], end: int | None) -> None:
     events = [Event(time * 10**6, time * 10**6, "b" * 32, "guard", "green", word) for time, word in enumerate(words, 1)]
     assert journal_check._end_of_guard(events, events[0]) == end
+
+
+class Host:
+    """A host that makes runs quickly one after the other, and reports what it did. now: seconds since 1970."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice, self.now = dice, 1_800_000_000 + dice.random()
+        self._lines: list[Action] = []
+        self._events: list[Event] = []
+        self._releases = {"blue": "", "green": ""}
+        self._live = self._committed = "green"
+        self._on_probation: tuple[str, str] | None = None
+        self._runs = 0
+
+    def recording(self) -> Recording:
+        boots = {"b" * 32: Boot(1_799_999_000_000_000, int(self.now * 1e6))}
+        logged = Logged(1_799_999_000, boots, False)
+        return Recording(tuple(self._lines), 1000, logged, tuple(self._events), self.now + 60)
+
+    def perform(self) -> None:
+        """Make one run of any kind and end."""
+        self._runs += 1
+        kinds = ["commit", "refuse", "fail", "watch", "restart"]
+        if self._on_probation:
+            kinds = ["commit", "watch", "return"]
+        elif not self._committed_release:
+            kinds = ["commit", "refuse", "fail"]
+        kind = self._dice.choice(kinds)
+        if kind == "return":
+            self._end_probation("started", "rollback")
+        else:
+            self._switch(kind)
+
+    def _switch(self, kind: str) -> None:
+        action, release = "deploy", f"{self._runs:012x}"
+        if kind == "restart":
+            action, release = kind, self._committed_release
+        self._line(action, release, "started")
+        run = self._lines[-1].run
+        if kind == "refuse":
+            self._line(action, release, "failed")
+            return
+        if self._on_probation:
+            self._end_probation()
+        idle = "blue" if self._live == "green" else "green"
+        starts, first = kind != "fail" or self._dice.random() < 0.5, self._dice.random() < 0.5
+        if starts and first:
+            self._event("slot", idle, "started", release)
+        self._event("guard", idle, "started", seconds=0.03)
+        if starts and not first:
+            self._event("slot", idle, "started", release)
+        self._releases[idle] = release
+        if kind == "fail":
+            self._line(action, release, "failed", run)
+            if starts:
+                self._event("slot", idle, "ended")
+            self._event("guard", idle, "ended")
+            return
+        self._event("live", idle, "started")
+        former, self._live = self._live, idle
+        if kind == "watch":
+            self._line(action, release, "probation", run)
+            self._on_probation = run, action
+            return
+        self._committed = idle
+        self._line(action, release, "done", run)
+        self._event("slot", former, "ended")
+        self._event("guard", idle, "ended")
+
+    def _end_probation(self, *rollback: str) -> None:
+        """Move the traffic back, as the next run or a rollback does, which starts nothing of its own."""
+        assert self._on_probation
+        run, action = self._on_probation
+        left, self._live, self._on_probation = self._live, self._committed, None
+        for state in rollback[:1]:
+            self._line("rollback", self._committed_release, state)
+        back = self._lines[-1].run
+        self._event("live", self._committed, "started")
+        self._line(action, self._releases[left], "ended", run)
+        self._event("slot", left, "ended")
+        self._event("guard", left, "ended")
+        if rollback:
+            self._line("rollback", self._committed_release, "done", back)
+
+    @property
+    def _committed_release(self) -> str:
+        return self._releases[self._committed]
+
+    def _line(self, action: str, release: str, state: str, run: str = "") -> None:
+        self._wait()
+        moment = datetime.fromtimestamp(int(self.now), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._lines.append(Action(moment, run or f"run{self._runs}", action, release, state, {}))
+
+    def _event(self, kind: str, slot: str, word: str, release: str = "", seconds: float = 0) -> None:
+        self._wait(seconds)
+        self._events.append(Event(int(self.now * 1e6), int(self.now * 1e6), "b" * 32, kind, slot, word, release))
+
+    def _wait(self, seconds: float = 0) -> None:
+        self.now += seconds or self._dice.choice([0.001, 0.02, 0.2, 0.5])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_runs_that_come_quickly_one_after_the_other_accuse_no_host(seed: int) -> None:
+    """Once: a run was given the guard of the run before, which had begun in the last tenths of a second."""
+    dice = random.Random(seed)
+    for _ in range(25):
+        host = Host(dice)
+        for _ in range(dice.randint(1, 8)):
+            host.perform()
+        recording = host.recording()
+        assert [one.text for one in recording.told() if one.wrong] == [], recording.actions
