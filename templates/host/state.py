@@ -30,7 +30,7 @@ Units = Mapping[str, Mapping[str, str]]
 
 
 class Links:
-    """The slot that is committed, the one that has the traffic, and the release in each.
+    """The slot that is committed, the one that has the traffic, the release in each, and the guard's task.
 
     A step that acts reads the same links by `Slots`, which raises an error for a directory that is missing; here an
     absent or unreadable link is an empty text.
@@ -43,6 +43,8 @@ class Links:
         # An older version's setup made the second link.
         self.live = slot_of(_link(f"{places}/live")) or self._former(_link(f"{places}/ctl/live"), root)
         self.tries = tuple(_names(f"{places}/try")[:_TRIES])
+        # Read before the units: a guard that ends in between has stopped the former slot first.
+        self.task = _task(service.name)
 
     def _former(self, target: str, root: str) -> str:
         return self.current if target == f"{root}/current" else slot_of(target)
@@ -122,7 +124,7 @@ class Look:
 
     def _probation(self) -> tuple[int | None, bool]:
         """Return the seconds left of a probation, and whether a guard drains the former slot after a commit."""
-        text, links = _until(self.service.name), self.links
+        links, text = self.links, self.links.task
         if links.serves == links.current:
             return None, bool(links.current) and self._watched(links.current, text)
         if not text.isdigit() or not self._watched(links.live, text):
@@ -152,7 +154,7 @@ class Look:
         return Answers(by_slot.result().why[:_SAID] or "ok", by_front.why[:_SAID] or "ok")
 
 
-def _until(name: str) -> str:
+def _task(name: str) -> str:
     """Return the guard's task, as `change_lock.Until` has it; empty if there is none."""
     try:
         with Folder.open(f"{locks.RUN}/{name}/ctl/probation") as folder:

@@ -31,7 +31,7 @@ from templates.host import (
 )
 from templates.host.fact_schema import HostFacts, Python, Slot, plain
 from templates.host.folders import Folder
-from templates.host.run import Run
+from templates.host.run import Run, now
 from templates.host.service import Front, Health, Process, Service
 from templates.host.state import Links, Look, ask_units
 
@@ -274,6 +274,22 @@ def test_a_probation_is_what_somebody_watches(
     found = look(here, live, f"{word}{(1000 + left) * 100}\n", **{live: state}).facts()
     assert (found.probation, found.finishing) == (probation, finishing)
     assert (found.current, found.live, found.slots["green"]) == ("blue", live, Slot("", NEW))
+
+
+def test_a_guard_that_ends_while_the_units_are_asked_leaves_no_run_that_did_not_finish(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: its task was read after the units, so a deploy that changed nothing now and then activated again."""
+    look(here, "blue", f"drain {round((now() + 60) * 100)}\n")
+
+    def ask(_: str, *__: str, **___: object) -> programs.Completed:
+        (here / "myapp/ctl/probation/until").write_text("done\n")
+        states = {"myapp@blue": "active", "myapp@green": "active", "myapp-probation@blue": "active"}
+        return programs.Completed(0, "".join(f"{unit}.service loaded {state} x\n" for unit, state in states.items()))
+
+    monkeypatch.setattr(programs, "ask", ask)
+    links = Links(service(here))
+    assert Look(service(here), links, ask_units(service(here), links, surveyed=False)).facts().finishing
 
 
 @pytest.mark.parametrize(("target", "live"), [("{apps}/current", "blue"), ("../x/green", "green"), ("", "")])
