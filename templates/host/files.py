@@ -136,12 +136,8 @@ class RootFiles:
         if read(path) is None:
             return
         self._run.say("remove", path)
-        unit = os.path.basename(path)
-        if "@." in unit:
-            # The processes of the slots.
-            programs.systemctl("stop", unit.replace("@.", "@*."))
-        elif path.endswith((".service", ".timer", ".socket", ".path")):
-            programs.systemctl("disable", "-q", "--now", unit)
+        if path.endswith((".service", ".timer", ".socket", ".path")):
+            _end_unit(os.path.basename(path))
         self._keep(path, None)
         os.unlink(path)
 
@@ -236,6 +232,18 @@ def read(path: str) -> Former | None:
             return Former("", place.read(name, 1 << 24), stat.S_IMODE(status.st_mode))
     except FileNotFoundError:
         return None
+
+
+def _end_unit(name: str) -> None:
+    """Stop a unit and take it from the boot, so that systemd knows it no longer once its file is gone."""
+    if "@." in name:
+        # The processes of the slots.
+        name = name.replace("@.", "@*.")
+        programs.systemctl("stop", name)
+    else:
+        programs.systemctl("disable", "-q", "--now", name)
+    # Otherwise systemd goes on listing a job that has failed, as `not-found failed`.
+    programs.ask("systemctl", "reset-failed", name)
 
 
 def has(path: str, data: bytes) -> bool:
