@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from tasks.engine.parallel import run_in_thread
+from tests.support.ending import Ending
 from tests.support.forked_fab import forks
 from tests.support.git_repository import git
 
@@ -51,7 +52,7 @@ class Ended:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-class Process(subprocess.Popen[str]):
+class Process(Ending[str]):
     """A `fab` that runs. A test may read its first lines, and have the rest from `communicate`."""
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:  # noqa: A002 - as Popen has it
@@ -108,11 +109,7 @@ class Clone:
     def process(self, *words: str, timeout: float = 300) -> Ended:
         """Run `fab WORDS` like `fab`, but as a process of its own: what Python does as it starts counts."""
         with self.start(*words) as process:
-            try:
-                out, err = process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
+            out, err = process.communicate(timeout=timeout)
         return Ended(process.returncode, out, err)
 
     def done(self, *words: str) -> Ended:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.promises.words import ACCESS, KNOWN
 from tests.support import clone as clones
+from tests.support.ending import Ending
 from tests.support.hosts import MakeHosts
 from tests.support.ssh_access import SshAccess, change, ground, key, print_of, refused, unpinned
 from tests.support.terminal import answer
@@ -211,7 +212,7 @@ def test_an_agent_is_asked_for_the_named_key_only(way: SshAccess) -> None:
     authorized = "install -D -o deploy -g deploy -m 600 /dev/stdin /home/deploy/.ssh/authorized_keys2"
     assert way.hosts[0].sh(authorized, f"{public}\n".encode()).returncode == 0
     socket = str(way.folder / "agent")
-    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE, text=True) as agent:
+    with Ending(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout
         assert "SSH_AUTH_SOCK" in agent.stdout.readline()
         environment = {"SSH_AUTH_SOCK": socket}

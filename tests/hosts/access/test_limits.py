@@ -14,6 +14,7 @@ import pytest
 
 from tests.promises.words import ACCESS
 from tests.support import clone as clones
+from tests.support.ending import Ending
 from tests.support.front_door import release_of
 from tests.support.hosts import MakeHosts
 from tests.support.ssh_access import SshAccess, change, ground, key, sentence, sshd, unpinned
@@ -155,7 +156,7 @@ def test_an_agent_with_more_keys_than_sshd_looks_at_is_told_from_a_wrong_key(way
     sshd(way, "MaxAuthTries 3")
     change(way, identity=None)
     path = str(way.folder / "agent")
-    with subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE, text=True) as agent:
+    with Ending(["ssh-agent", "-D", "-a", path], stdout=subprocess.PIPE, text=True) as agent:
         assert agent.stdout
         agent.stdout.readline()
         way.clone.environment["SSH_AUTH_SOCK"] = path

@@ -46,6 +46,17 @@ TRACEBACK = (
     "    say('    z()')\n"
     "say('KeyError: 7')\n"
 )
+# It does not end before the test has seen enough.
+SLOW_TRACEBACK = (
+    "import os\n"
+    "say('Traceback (most recent call last):')\n"
+    "number = 0\n"
+    "while not os.path.exists(os.environ['STATE_DIRECTORY'] + '/enough'):\n"
+    "    say(f'  slowly {number}')\n"
+    "    number += 1\n"
+    "    time.sleep(0.1)\n"
+    "say(f'slow-end {number}')\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +124,11 @@ def test_a_traceback_is_followed_as_one_entry_and_holds_up_no_other_process(flee
         reader.until(reader.saw("follow-begin"))
         act(hosts[0], "say('ERROR:root:whole')\n" + TRACEBACK)
         reader.until(reader.saw("KeyError: 7"))
-        act(hosts[0], "say('Traceback (most recent call last):')\nfor number in range(100):\n"
-            "    say(f'  slowly {number}')\n    time.sleep(0.1)\nsay('slow-end')\n")  # fmt: skip
+        act(hosts[0], SLOW_TRACEBACK)
         reader.until(reader.saw("slowly 2"))
         front.ask(hosts[0].address, "/raise")
         reader.until(reader.saw("raised by a request"))
-        assert not reader.saw("slow-end")()
+        hosts[0].sh("touch /var/lib/myapp/enough")
         reader.until(reader.saw("slow-end"))
         process.kill()
     entries = [json.loads(line) for line in reader.out]
@@ -128,7 +138,8 @@ def test_a_traceback_is_followed_as_one_entry_and_holds_up_no_other_process(flee
     assert raised["text"].split("\n")[0].endswith("[ERROR] Error handling request GET /raise")
     slow = [entry for entry in entries if "slowly" in entry["text"]]
     assert {(entry["source"].split("@")[0], entry["level"]) for entry in slow} == {("myapp-actor", "error")}
-    assert sum(entry["text"].count("slowly") for entry in slow) == 100
+    (end,) = (entry["text"] for entry in entries if "slow-end" in entry["text"])
+    assert sum(entry["text"].count("slowly") for entry in slow) == int(end.split()[-1])
 
 
 def test_the_lines_of_one_release_are_those_of_all_starts_of_its_processes(fleet: Fleet) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.clone import FAB, Clone, Ended, make
 from tests.support.echo_service import APP, put
+from tests.support.ending import Ending
 from tests.support.front_door import ask
 from tests.support.hosts import MakeHosts
 from tests.support.site import Site, Watch
@@ -223,7 +224,7 @@ def test_an_interrupt_leaves_the_decision_to_the_probation(site: Site) -> None:
     """Once: the former value was put back at once, and then the host committed the new one."""
     write(site.clone, probation=3)
     command = [str(FAB), "secrets.set", "API_TOKEN", *ON]
-    with subprocess.Popen(command, cwd=site.clone.root, env=site.clone.variables(), text=True, stdin=subprocess.PIPE,
+    with Ending(command, cwd=site.clone.root, env=site.clone.variables(), text=True, stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as fab:  # fmt: skip
         assert fab.stdin
         assert fab.stdout

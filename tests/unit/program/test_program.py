@@ -27,6 +27,7 @@ from templates.host import kept_copies
 from templates.host.folders import Folder
 from templates.host.kept import digest
 from templates.host.run import Run as HostRun
+from tests.support.ending import Ending
 from tests.support.local_session import LocalShell
 
 RUN = Run("20260101T000000-abc123", '{"user":"me"}')
@@ -370,7 +371,7 @@ def test_no_step_follows_one_that_failed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_program_that_waits_for_a_step(tmp_path: Path, number: signal.Signals) -> None:
     words = [sys.executable, "-I", "-S", str(kept(tmp_path) / "__main__.py")]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with Ending[bytes](words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(input_of(step(waits=True)))

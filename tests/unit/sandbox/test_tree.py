@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +13,7 @@ import pytest
 from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.sandbox import Sandbox, tree
 from tasks.engine.sandbox.tree import Recipe
+from tests.support.ending import Ending
 
 RECIPE = Recipe("bookworm", "Types: deb\n", "#!/bin/sh\n")
 
@@ -72,7 +72,7 @@ def test_a_killed_builder_takes_its_build_with_it(cache: Path) -> None:
         "tree.ensure(tree.Recipe('bookworm', '', ''), print, Path(sys.argv[1]))"
     )
     command = [sys.executable, "-c", build, str(cache)]
-    with subprocess.Popen(command, cwd=Path(tree.__file__).parents[3]) as builder, marker.open() as started:
+    with Ending(command, cwd=Path(tree.__file__).parents[3]) as builder, marker.open() as started:
         assert started.readline() == "started\n"
         builder.kill()
         assert started.read() == "", "the pipe ends with the last process that holds it"
