@@ -153,6 +153,8 @@ def test_a_link_in_the_place_of_a_release_or_a_venv_is_drift_and_is_not_handed_o
 @pytest.mark.promise(ROOTS_OWN, "a slot, a hook, a worker and a job that a former deploy account has started")
 def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(fleet: Fleet) -> None:
     serves = fleet.answering
+    # The guard of the last deploy stops the idle slot.
+    fleet.sh(0, "flock -w 60 /run/myapp/lock/guard true")
     fleet.sh(0, f"printf %s '{RUNS}' >/srv/runs; chmod 755 /srv/runs")
     fleet.sh(0, f"cat >/srv/idle.sh <<'END'\n{IDLE}END\nrunuser -u deploy -- sh /srv/idle.sh")
     fleet.sh(0, "systemctl start --no-block myapp-nightly")
