@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import units
+import json
+
+from . import locks, units
 from .outside_run import OutsideRun
 from .probe import ANSWER, Probe
 from .run import Failed, Run, now
@@ -12,6 +14,7 @@ from .units import systemctl
 def perform(run: Run) -> None:
     """Start the release, and wait until its health check passes."""
     verb = OutsideRun(run, "start", "deploy one")
+    _require_no_restore(run)
     # Use the release's own health check.
     probe = Probe(verb.service, verb.release)
     verb.record("started")
@@ -26,6 +29,20 @@ def perform(run: Run) -> None:
     run.point("start.started")
     verb.record("done")
     run.say("started", verb.release)
+
+
+def _require_no_restore(run: Run) -> None:
+    """Raise Busy if another run is restoring the service's data: the release would write into half of it."""
+    with locks.opened(run.step["name"], "run") as lock:
+        if not lock.held:
+            return
+        try:
+            line = json.loads(lock.read())
+            restores = line["action"] == "restore" and line["run"] != run.id
+        except (ValueError, KeyError, TypeError, RecursionError):
+            restores = False
+        if restores:
+            raise lock.refusal()
 
 
 def _start(run: Run, verb: OutsideRun) -> None:

@@ -13,7 +13,7 @@ from tasks.engine.fleet import step_errors
 from tasks.engine.host import layout, steps
 from tasks.engine.host.steps import HostStep
 from tests.promises.words import AGAIN
-from tests.support.simulated_host import NEW, OLD, SERVICE, SHARES, SimulatedHost, at_work, host, simulated_host
+from tests.support.simulated_host import NEW, OLD, RUN, SERVICE, SHARES, SimulatedHost, at_work, host, simulated_host
 
 __all__ = ["host", "simulated_host"]
 
@@ -26,6 +26,27 @@ def test_neither_begins_in_the_middle_of_somebodys_switch(host: SimulatedHost, s
         assert host.execute(step) == 75
     assert json.loads(host.transcript.last("busy") or "") == holder
     assert (host.calls, host.history()) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ({"action": "restore", "run": "another"}, 75),
+        ({"action": "restore", "run": RUN.id}, 0),
+        ({"action": "deploy", "run": "another"}, 0),
+        ("[" * 900, 0),
+    ],
+)
+def test_start_waits_for_no_run_but_begins_in_no_restore_of_another(
+    host: SimulatedHost, line: object, status: int
+) -> None:
+    """Once: `fab start` of a second controller had the release write into data that was half replaced."""
+    with (host.run_folder / "lock/run").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write(f"{json.dumps(line)}\n")
+        lock.flush()
+        assert host.execute(steps.start(SERVICE)) == status
+    assert (host.history() == []) == (status == 75)
 
 
 def test_stop_waits_for_the_queues_and_takes_everything_down_at_once(host: SimulatedHost) -> None:
