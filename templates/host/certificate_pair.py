@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from typing import BinaryIO
 
-from . import accounts, certificate, files
+from . import accounts, certificate, files, small_file
 from .files import RootFiles
 from .run import Refused, Run
 
@@ -117,12 +116,8 @@ def _read(source: str) -> bytes:
 
 def _content(source: str) -> bytes:
     """Return the first bytes of a regular file, nothing of anything else."""
-    # A look first: to open a device for reading can have an effect.
-    found = os.open(source, os.O_PATH)
-    try:
-        if not stat.S_ISREG(os.fstat(found).st_mode):
-            return b""
-        with open(f"/proc/self/fd/{found}", "rb") as file:
-            return file.read(_MOST)
-    finally:
-        os.close(found)
+    file = small_file.opened(source)
+    if file is None:
+        return b""
+    with file:
+        return file.read(_MOST) or b""

@@ -28,6 +28,7 @@ from . import (
     state,
     stores,
     survey,
+    trust,
     units,
     venv,
 )
@@ -55,8 +56,7 @@ def perform(run: Run) -> None:
         _tell_early(run)
     # sudo logs each refusal, so ask it only if the rights are wanted.
     root = Background(lambda: "rights" in wants and (os.geteuid() == 0 or programs.ask(*_AS_ROOT).well))
-    known = record.read(step["name"])
-    paths = [*step["files"], f"/etc/{step['name']}/tls/certificate.pem"]
+    known, paths = _readable(step["name"], [*step["files"], f"/etc/{step['name']}/tls/certificate.pem"])
     files = machine.contents(paths)
     found = HostFacts(
         machine.look(can_be_root=root.result()),
@@ -71,6 +71,13 @@ def perform(run: Run) -> None:
     whole = {**plain(found), **{key: answer.members[key] for key in _OF_THE_ACCOUNT & answer.members.keys()}}
     run.report("facts", json.dumps(whole))
     run.reports([*(machine.shown(files) if "contents" in wants else ()), *answer.lines])
+
+
+def _readable(name: str, paths: list[str]) -> tuple[record.Record, list[str]]:
+    """Return the record, and those of the paths that may be read: before a first setup /etc/NAME may be another's."""
+    if os.geteuid() != 0 or trust.is_roots_own(f"/etc/{name}"):
+        return record.read(name), paths
+    return record.Record(name), [path for path in paths if not path.startswith(f"/etc/{name}/")]
 
 
 def _tell_early(run: Run) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 
-from . import programs, this_interpreter
+from . import programs, this_interpreter, trust
 from .background import Background
 from .fact_schema import Python
 
@@ -16,7 +15,8 @@ NAMES = ("python3", *(f"python3.{minor}" for minor in range(9, 16)))
 _SECONDS = 20
 _LONGEST = 4000
 """Characters kept of one fact of an interpreter."""
-_LINKS = 40
+_LIBRARIES = ("lib", "lib64")
+"""Where an interpreter looks for its standard library first, beside the directory that it lies in."""
 _NAMED = re.compile(r"python(3\.[0-9]{1,2})$")
 """The name of an interpreter, with its version."""
 
@@ -28,13 +28,28 @@ def ask(named: str) -> tuple[Python, ...]:
 
 
 def _paths(named: str) -> list[str]:
-    """Return their paths without duplicates: python3 is often a link to python3.11."""
+    """Return their paths without duplicates: python3 is often a link to python3.11.
+
+    A path that others can exchange hides no other one: its account could lead it to any interpreter.
+    """
     paths: list[str] = []
+    closed: list[str] = []
     for name in (named, *NAMES):
         path = name if name.startswith("/") else (name and programs.find(name))
-        if path and os.access(path, os.X_OK) and not any(os.path.samefile(path, known) for known in paths):
-            paths.append(path)
+        if not (path and os.access(path, os.X_OK)) or path in paths or any(_are_one(path, known) for known in closed):
+            continue
+        paths.append(path)
+        if not _open_place(path):
+            closed.append(path)
     return paths
+
+
+def _are_one(path: str, other: str) -> bool:
+    """Return whether two paths lead to one file; False if an account has just changed a link on the way."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
 
 
 def _describe(path: str) -> Python | None:
@@ -45,27 +60,18 @@ def _describe(path: str) -> Python | None:
     facts = this_interpreter.describe(path) if _is_this_one(path) else _ask_other(path)
     if not {"path", "version"} <= facts.keys():
         return None
+    # A script that starts another one names that one.
+    if place := _open_place(facts["path"]):
+        facts["flaws"] = f"open {place}"
     return Python(*(facts.get(field, "")[:_LONGEST] for field in Python._fields))
 
 
 def _open_place(path: str) -> str:
-    """Return where an account that is neither root nor ours can exchange an interpreter; empty if nowhere."""
-    try:
-        found = [place for way in _ways(path) for kind, place in this_interpreter.flaws(way, 1) if kind == "open"]
-    except OSError:
-        return path
-    return found[0] if found else ""
-
-
-def _ways(path: str) -> Iterator[str]:
-    """Yield each link that leads to the interpreter, and then its file, in directories without links."""
-    for _ in range(_LINKS):
-        folder = os.path.realpath(os.path.dirname(path))
-        path = f"{folder}/{os.path.basename(path)}"
-        yield path
-        if not os.path.islink(path):
-            return
-        path = os.path.join(folder, os.readlink(path))
+    """Return where an account that is neither root nor ours can exchange an interpreter or its standard library."""
+    real = os.path.realpath(path)
+    above, name = os.path.dirname(os.path.dirname(real)), os.path.basename(real)
+    places = (path, *(f"{above}/{library}/{name}/os.py" for library in _LIBRARIES))
+    return next(filter(None, map(trust.open_place, places)), "")
 
 
 def _is_this_one(path: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-from . import accounts, programs
+from . import accounts, programs, small_file
 from .run import Run
 
 _FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
@@ -50,12 +49,5 @@ def _places(name: str, folders: list[str]) -> Iterator[str]:
 
 def _kind(path: str) -> tuple[bytes, bytes] | None:
     """Return class and byte order, and machine, of an ELF file; None for anything else."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY) if os.path.isfile(path) else None
-        if descriptor is None:
-            return None
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            head = file.read(20) or b""
-    except OSError:
-        return None
+    head = small_file.content(path, 20) or b""
     return (head[4:6], head[18:20]) if head[:4] == b"\x7fELF" else None

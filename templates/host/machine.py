@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import stat
 import time
 from collections.abc import Iterable, Mapping
 
-from . import accounts, memory, programs, record
+from . import accounts, memory, programs, record, small_file
 from .fact_schema import Machine, Record
 from .kept import sha256
 from .locks import PROC
@@ -79,17 +77,8 @@ def shown(files: Mapping[str, bytes]) -> list[tuple[str, str]]:
 
 
 def _read(path: str) -> bytes | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    with os.fdopen(descriptor, "rb") as file:
-        # Nothing of a file of the kernel's that would let us wait.
-        data = file.read(_LARGEST + 1) or b""
-    return data if len(data) <= _LARGEST else None
+    data = small_file.content(path, _LARGEST + 1)
+    return data if data is not None and len(data) <= _LARGEST else None
 
 
 def loopback(name: str) -> bool:

@@ -114,9 +114,14 @@ def read(name: str) -> Record:
             status = folder.status("setup")
             if status is None:
                 return Record(name)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid != 0:
-                raise Refused(f"/etc/{name}/setup is no file of root's: look at it, and move it away")
-            record = parse(name, folder.read("setup", LIMIT).decode("utf-8", "replace"))
+            foreign = Refused(f"/etc/{name}/setup is no file of root's: look at it, and move it away")
+            if not stat.S_ISREG(status.st_mode):
+                raise foreign
+            with folder.reader("setup") as file:
+                # Of the open file: the name may mean another one a moment later.
+                if os.fstat(file.fileno()).st_uid != 0:
+                    raise foreign
+                record = parse(name, file.read(LIMIT).decode("utf-8", "replace"))
             record._written = record.text()
             return record
     except (FileNotFoundError, NotADirectoryError, PermissionError):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 
-from . import kept_copies, this_interpreter, venv
+from . import kept_copies, trust, venv
 from .folders import LARGEST, Folder
 from .kept import sha256
 
@@ -338,9 +338,8 @@ def _venv_of(path: str, tell: Tell) -> None:
     except OSError:
         tell("drift", f"edited {path}")
     python = os.path.realpath(f"{path}/bin/python")
-    with suppress(FileNotFoundError):
-        if any(word == "open" for word, _ in this_interpreter.flaws(python, 1)):
-            tell("drift", f"points {path}/bin/python {python}")
+    if trust.open_place(f"{path}/bin/python"):
+        tell("drift", f"points {path}/bin/python {python}")
 
 
 def _shared_link(release: Folder, path: str, wanted: str, tell: Tell) -> None:

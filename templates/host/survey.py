@@ -94,10 +94,10 @@ def _system() -> str:
 
 
 def _certificate_end(name: str) -> str:
-    path = f"/etc/{name}/tls/certificate.pem"
-    if not os.access(path, os.R_OK):
+    data = small_file.content(f"/etc/{name}/tls/certificate.pem", 1 << 20)
+    if not data:
         return ""
-    answer = programs.ask("openssl", "x509", "-noout", "-enddate", "-in", path, seconds=_SECONDS)
+    answer = programs.ask("openssl", "x509", "-noout", "-enddate", data=data, seconds=_SECONDS)
     return answer.output.strip().partition("=")[2][:100] if answer.well else ""
 
 

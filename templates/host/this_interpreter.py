@@ -7,6 +7,7 @@ import grp
 import importlib.machinery
 import os
 import pwd
+import stat
 import sys
 
 _LEVELS = {"alpha": "a", "beta": "b", "candidate": "rc"}
@@ -46,6 +47,23 @@ def _has_others(gid: int) -> bool:
     return any((user.pw_name in named or user.pw_gid == gid) and user.pw_uid not in ours for user in pwd.getpwall())
 
 
+def has_list(path: str) -> bool:
+    """Return True if a file or directory has an access control list: the mode then shows its group's right to write."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access"))
+    except OSError:
+        return False
+
+
+def is_open(path: str, status: os.stat_result) -> bool:
+    """Return True if an account other than root and this one can change a file, a directory or a link."""
+    mode, group = status.st_mode, status.st_gid
+    if status.st_uid not in (0, os.geteuid()):
+        return True
+    by_group = mode & 0o020 and (has_list(path) or (group and _has_others(group)))
+    return not stat.S_ISLNK(mode) and bool(mode & 0o1002 == 2 or by_group)
+
+
 def flaws(path: str, needed: int) -> "list[tuple[str, str]]":
     """List (kind, path) of a file and its parents: hidden from the service, open to other writers, or closed to it."""
     tops = ("/home", "/root", "/run/user", *(os.path.join(above, "tmp") for above in ("/", "/var")))
@@ -53,8 +71,7 @@ def flaws(path: str, needed: int) -> "list[tuple[str, str]]":
     while path != "/":
         status = os.stat(path)
         mode, group = status.st_mode, status.st_gid
-        loose = mode & 0o1002 == 2 or (mode & 0o020 and group and _has_others(group))
-        if loose or status.st_uid not in (0, os.geteuid()):
+        if is_open(path, status):
             flaws.append(("open", path))
         if not (mode & needed or (group and mode & needed << 3)):
             flaws.append(("closed", path))

@@ -59,6 +59,14 @@ if [ -n "$place" ]; then
   [ ! -f python ] || IFS= read -r python <python
   [ ! -x "$python" ] || exec "$python" -I -S ./__main__.py
 fi
+# Whether an account beside root and ours may write here, by the group or by an access control list.
+shared() {{
+  case $(ls -ld "$1") in ??????????+*) return 0 ;; esac
+  [ "$2" != 0 ] && {{
+    getent passwd | cut -d: -f1,4 | grep ":$2\\$" | cut -d: -f1
+    getent group "$2" | cut -d: -f4 | tr , '\\n'
+  }} | grep -v -x -e root -e "$(id -un)" | grep -q .
+}}
 found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   case $python in *-config) continue ;; esac
@@ -69,7 +77,9 @@ for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/lo
   [ -e "$real" ] || above=${{real%/*}}
   case $real in /usr/bin/*) [ -O / ] || above= ;; esac
   while [ -n "$above" ]; do
-    case $(stat -c '%u %A' "$above") in *w[x-]) break ;; '0 '*) ;; *) [ -O "$above" ] || break ;; esac
+    set -- $(stat -c '%A %u %g' "$above")
+    case $1 in *w[x-]) break ;; ?????w*) ! shared "$above" "$3" || break ;; esac
+    [ "$2" = 0 ] || [ -O "$above" ] || break
     above=${{above%/*}}
   done
   [ -n "$real" ] && [ -z "$above" ] || continue

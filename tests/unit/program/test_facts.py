@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from templates.host import (
     stores,
     survey,
     this_interpreter,
+    trust,
     units,
 )
 from templates.host.fact_schema import HostFacts, Python, Slot, plain
@@ -408,6 +410,43 @@ def test_a_pipe_in_the_place_of_a_small_file_is_not_waited_for(tmp_path: Path) -
     assert (small_file.read(str(tmp_path / "whole")), small_file.read(str(tmp_path / "none"))) == ("text", "")
 
 
+def test_nothing_but_a_file_is_opened(tmp_path: Path) -> None:
+    """Once: in /etc/NAME of another account, root opened what a link led to. To open a watchdog restarts the host."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    opened = threading.Event()
+
+    def write() -> None:
+        # Waits until the pipe is opened for reading.
+        with pipe.open("wb"):
+            opened.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert small_file.read(str(pipe)) == ""
+        assert machine.contents([str(pipe)]) == {}
+        assert not opened.wait(0.2)
+    finally:
+        os.close(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK))
+        writer.join()
+
+
+@pytest.mark.parametrize(("uid", "own", "all_read"), [(0, False, False), (0, True, True), (1000, False, True)])
+def test_root_reads_nothing_in_a_directory_that_is_not_roots_alone(
+    uid: int, own: bool, all_read: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: before the first setup of such a name a link there to /etc/shadow came to the controller."""
+    known = record.Record("apt")
+    known.there = True
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(trust, "is_roots_own", lambda _: own)
+    monkeypatch.setattr(record, "read", lambda _: known)
+    paths = ["/etc/apt/run-server", "/etc/systemd/system/apt.service"]
+    found, readable = facts._readable("apt", paths)
+    assert (found is known, readable) == (all_read, paths if all_read else paths[1:])
+
+
 # ---- interpreters
 
 
@@ -478,6 +517,51 @@ def test_an_interpreter_that_another_account_can_exchange_is_not_started(pythons
     found = interpreters.ask("")
     assert {one.flaws for one in found} == {f"open {theirs}"}
     assert (len(found), found[0].version, (pythons / "started").exists()) == (3, "3.12", False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory of another account")
+def test_an_interpreter_to_which_another_account_leads_is_not_started(pythons: Path) -> None:
+    """Once: of links only the last one was looked at, and not those to the directories before it."""
+    ours, theirs = pythons / "ours/bin", pythons / "theirs"
+    ours.mkdir(parents=True)
+    theirs.mkdir()
+    for name in ("python3.12", "python3.13"):
+        script(ours / name, f"touch {pythons}/started; echo path /y; echo version 3.12.1")
+    (theirs / "folder").symlink_to("../ours")
+    os.chown(theirs, 65534, -1)
+    (pythons / "python3.12").symlink_to(theirs / "folder/bin/python3.12")
+    # Its standard library.
+    (pythons / "python3.13").symlink_to(ours / "python3.13")
+    library = pythons / "ours/lib/python3.13"
+    library.mkdir(parents=True)
+    os.chown(library, 65534, -1)
+    found = interpreters.ask("")
+    assert [one.flaws for one in found] == [f"open {theirs}", f"open {library}"]
+    assert not (pythons / "started").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory of another account")
+def test_an_interpreter_that_others_can_exchange_hides_no_other_one(pythons: Path) -> None:
+    theirs = pythons / "theirs"
+    theirs.mkdir()
+    (theirs / "python").symlink_to("../python3.12")
+    os.chown(theirs, 65534, -1)
+    (pythons / "python3").symlink_to(theirs / "python")
+    script(pythons / "python3.12", "echo path /y; echo version 3.12.1")
+    assert [(one.path, one.flaws) for one in interpreters.ask("")] == [
+        (str(pythons / "python3"), f"open {theirs}"),
+        ("/y", ""),
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory of another account")
+def test_an_interpreter_that_a_script_starts_must_be_no_other_accounts(pythons: Path) -> None:
+    theirs = pythons / "theirs"
+    theirs.mkdir()
+    (theirs / "python").touch()
+    os.chown(theirs, 65534, -1)
+    script(pythons / "python3.12", f"echo path {theirs}/python; echo version 3.12.1; echo flaws")
+    assert [one.flaws for one in interpreters.ask("")] == [f"open {theirs}"]
 
 
 def test_an_interpreter_that_cannot_make_a_venv_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

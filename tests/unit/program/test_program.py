@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -27,6 +28,7 @@ from templates.host import kept_copies
 from templates.host.folders import Folder
 from templates.host.kept import digest
 from templates.host.run import Run as HostRun
+from tests.support import access_lists
 from tests.support.ending import Ending
 from tests.support.local_session import LocalShell
 
@@ -164,6 +166,22 @@ def test_root_starts_no_python_through_a_directory_of_another_account() -> None:
         # The link of theirs leads to a Python of root's now, which is started by its own path.
         assert str(theirs) not in ended.stdout.decode()
         assert set((place / "ran").read_text().split()) == {"ours"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of a group")
+def test_root_starts_no_python_that_a_group_or_a_list_lets_others_exchange() -> None:
+    """Once: only the owner and the rights of all were looked at. On Debian 11 the group staff writes in /usr/local."""
+    group = next(user.pw_gid for user in pwd.getpwall() if user.pw_uid != 0 and user.pw_gid != 0)
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        place = Path(folder)
+        for name, gid in (("python3", group), ("python3.11", 0), ("python3.12", 54321), ("python3.13", 0)):
+            stand_in(place, name, f"echo {name} >>{place}/ran; exit 1")
+            os.chown(place / name, 0, gid)
+            (place / name).chmod(0o775)
+        access_lists.let_write(place / "python3.11", 65534)
+        text = host_program.STARTER.replace("/usr/bin/", f"{place}/").replace("/usr/local/bin/python3", "/none")
+        subprocess.run(["sh", "-c", text], input=b"\n4\ntextnonce\n", capture_output=True, check=False)
+        assert set((place / "ran").read_text().split()) == {"python3.12", "python3.13"}
 
 
 def test_where_no_copy_is_kept_no_python_is_started_before_the_program_is_sent(tmp_path: Path) -> None:
