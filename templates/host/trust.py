@@ -20,10 +20,9 @@ def require_roots_own(*paths: str) -> None:
     """
     for path in paths:
         if place := _not_roots(path):
-            raise Refused(
-                f"{place} is not root's alone, and root writes below it: "
-                f"chown -h root:root {place} && chmod go-w {place}"
-            )
+            way = f"chown root:root {place} && chmod go-w {place}"
+            way = f"chown -h root:root {place}" if os.path.islink(place) else way
+            raise Refused(f"{place} is not root's alone, and root writes below it: {way}")
 
 
 def is_roots_own(path: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,16 @@ def test_without_nginx_the_accounts_that_exist_are_taken(monkeypatch: pytest.Mon
     written(monkeypatch, tmp_path, "", "www-data")
     (tmp_path / "nginx.conf").unlink()
     assert accounts.web_names() == ("www-data",)
+
+
+def test_a_pipe_in_the_place_of_nginx_conf_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where an account may edit /etc/nginx, root waited there for ever, in facts as in a setup."""
+    os.mkfifo(tmp_path / "nginx.conf")
+    monkeypatch.setattr(nginx_conf, "FOLDER", str(tmp_path))
+    look = threading.Thread(target=nginx_conf.worker, daemon=True)
+    look.start()
+    look.join(20)
+    assert not look.is_alive()
 
 
 def dumped(monkeypatch: pytest.MonkeyPatch, text: str, status: int = 0) -> None:

@@ -50,6 +50,9 @@ def test_root_works_nowhere_that_another_account_leads_to(place: Path) -> None:
     with pytest.raises(Refused, match=f"{theirs} is not root's alone"):
         trust.require_roots_own(str(link))
     assert (trust.is_roots_own(str(link)), trust.open_place(str(link))) == (False, str(theirs))
+    os.chown(theirs, 0, 0)
+    with pytest.raises(Refused, match=f"writes below it: chown -h root:root {theirs}/folder$"):
+        trust.require_roots_own(str(link))
     assert trust.is_roots_own(f"{place}/ours/file")
     assert trust.is_roots_own(f"{place}/none/whatever")
 
