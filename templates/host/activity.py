@@ -28,14 +28,24 @@ class Activity(NamedTuple):
 
 def look(name: str) -> Activity:
     """Return the activity on a service."""
-    # A guard that watches a probation needs no controller, so it is not abandoned.
-    # Ask for it before the lock: if it ends in between, the lock is free.
-    guard, until = f"{locks.RUN}/{name}/lock/guard", f"{locks.RUN}/{name}/ctl/probation/until"
-    attended = guarded(guard, until) or held(f"{locks.RUN}/{name}/lock/run")
-    if not held(f"{locks.RUN}/{name}/lock/activate"):
+    line = _holder(name)
+    if line is None:
         return Activity()
-    line = last_line(f"{locks.RUN}/{name}/lock/activate")
-    return Activity(line, bool(group_of(line)) and not attended)
+    if not group_of(line):
+        return Activity(line)
+    guard, until = f"{locks.RUN}/{name}/lock/guard", f"{locks.RUN}/{name}/ctl/probation/until"
+    # A guard that watches a probation needs no controller, so it is not abandoned.
+    if guarded(guard, until) or held(f"{locks.RUN}/{name}/lock/run"):
+        return Activity(line)
+    # A guard or a run that has ended since the first look is not at work any more.
+    again = _holder(name)
+    return Activity(again, again == line)
+
+
+def _holder(name: str) -> str | None:
+    """Return the line of the process that holds the change lock; None if the lock is free."""
+    path = f"{locks.RUN}/{name}/lock/activate"
+    return last_line(path) if held(path) else None
 
 
 def held(path: str) -> bool:

@@ -96,6 +96,30 @@ def test_a_run_that_nobody_holds_any_more_is_adrift(
     assert activity.look("myapp") == activity.Activity(None, False)
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_run_that_begins_while_we_look_is_not_adrift(here: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """Once: a run that took both locks after the first look at the run lock was called abandoned."""
+    taken: list[int] = []
+    held = activity.held
+
+    def look(path: str) -> bool:
+        found = held(path)
+        if path.endswith("/run") and not found and not taken:
+            taken.extend(take(here, name, {"group": 7}) for name in ("run", "activate"))
+        elif ends and path.endswith("/activate") and found:
+            # It ends before the next look.
+            for descriptor in taken:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return found
+
+    monkeypatch.setattr(activity, "held", look)
+    if ends:
+        taken.extend(take(here, name, {"group": 7}) for name in ("run", "activate"))
+    assert not activity.look("myapp").abandoned
+    for descriptor in taken:
+        os.close(descriptor)
+
+
 def test_no_link_of_the_accounts_is_followed_to_the_task_of_a_guard(here: Path) -> None:
     """Once: root's setup followed it, to where an account let it wait."""
     theirs = here / "myapp/ctl/probation"
