@@ -118,7 +118,8 @@ class State(NamedTuple):
     tries: slots that systemd would start though they are not committed
     main_unit, nginx, processes: states of units; of processes by unit
     probation: seconds left of it, None without one
-    finishing: after a commit, while the guard drains the former slot and cleans up
+    finishing: the guard ends the slot that has no traffic: after a commit it drains the former one and cleans up; after
+        it has moved the traffic back it stops the one that failed
     holder: the line that the holder of the change lock wrote into it; None if the lock is free
     abandoned: the holder is a run whose controller is gone
     activating: the holder was still at work after the wait

@@ -123,10 +123,12 @@ class Look:
         )
 
     def _probation(self) -> tuple[int | None, bool]:
-        """Return the seconds left of a probation, and whether a guard drains the former slot after a commit."""
+        """Return the seconds left of a probation, and whether a guard ends the slot that has no traffic any more."""
         links, text = self.links, self.links.task
         if links.serves == links.current:
-            return None, bool(links.current) and self._watched(links.current, text)
+            # After a return the guard of the other slot still has the end of the probation as its task.
+            guards = SLOTS if text.isdigit() else (links.current,)
+            return None, bool(links.current) and any(self._watched(slot, text) for slot in guards)
         if not text.isdigit() or not self._watched(links.live, text):
             return None, False
         return math.ceil(max(0.0, int(text) / 100 - now())), False

@@ -85,9 +85,8 @@ class ServiceStatus:
     def _probation(self) -> str:
         left = self._state["probation"]
         if left is None:
-            return (
-                "none; the host waits for the last requests to the former slot" if self._state["finishing"] else "none"
-            )
+            waits = "; the host waits for the last requests to the slot that serves no longer"
+            return f"none{waits if self._state['finishing'] else ''}"
         end = time.strftime("%H:%M:%SZ", time.gmtime(time.time() + left))
         return f"{left} s more, until {end}; if the release fails, the host goes back to {self._committed} by itself"
 

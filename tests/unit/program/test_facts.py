@@ -318,6 +318,13 @@ def test_a_guard_that_ends_while_the_units_are_asked_leaves_no_run_that_did_not_
     assert Look(service(here), links, ask_units(service(here), links, surveyed=False)).facts().finishing
 
 
+@pytest.mark.parametrize("word", ["", "taken "])
+def test_a_guard_that_has_moved_the_traffic_back_finishes_by_itself(here: Path, word: str) -> None:
+    """Once: a deploy of the release that serves again activated it anew while its host stopped the one that failed."""
+    found = look(here, "blue", f"{word}{round((now() + 60) * 100)}\n", green="active").facts()
+    assert (found.probation, found.finishing) == (None, not word)
+
+
 @pytest.mark.parametrize(("target", "live"), [("{apps}/current", "blue"), ("../x/green", "green"), ("", "")])
 def test_a_host_of_an_older_version_has_its_link_elsewhere(here: Path, target: str, live: str) -> None:
     (here / "apps/current").symlink_to("slots/blue")
