@@ -133,9 +133,8 @@ def ask(run: Run, wants: frozenset[str]) -> Answer:
     answer = Answer()
     pythons = Background(lambda: interpreters.ask(step["python"]) if "interpreters" in wants else ())
     questions = survey.Questions(about, rights="rights" in wants) if "survey" in wants else None
-    links = state.Links(about)
-    shown = state.ask_units(about, links, surveyed=questions is not None)
-    look = state.Look(about, links, shown)
+    look = state.look_at(about, surveyed=questions is not None)
+    links, shown = look.links, look.units
     health = Background(lambda: look.ask_health(step["wanted"]) if "health" in wants else State().health)
     with ExitStack() as stack:
         root = None

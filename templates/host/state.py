@@ -22,6 +22,8 @@ PROPERTIES = ("ActiveState", "MainPID", "NRestarts", "ActiveEnterTimestampMonoto
 _OVERDUE = 60
 """Seconds beyond its drains after which a guard counts as hung."""
 _TRIES = 20
+_TIMES = 3
+"""Looks at links and units: a run at work may change the links at each."""
 _SAID = 1 << 16
 """Characters to report of a text."""
 
@@ -80,6 +82,16 @@ def ask_units(service: Service, links: Links, *, surveyed: bool) -> Units:
     return {name: {"ActiveState": state} for name, state in units.ask_states(names).items()}
 
 
+def look_at(service: Service, *, surveyed: bool) -> Look:
+    """Return the links and the units of one moment: ask again, a few times, if a link has changed meanwhile."""
+    for _ in range(_TIMES):
+        links = Links(service)
+        shown = ask_units(service, links, surveyed=surveyed)
+        if vars(Links(service)) == vars(links):
+            break
+    return Look(service, links, shown)
+
+
 def processes(service: Service, links: Links) -> list[str]:
     """Return the units beside `web` that belong to the live release, and the timers."""
     launchers = f"{service.root}/slots/{links.serves}/release/run"
@@ -96,11 +108,11 @@ class Look:
     """The state of a service at one moment. units: as systemd reported them."""
 
     def __init__(self, service: Service, links: Links, units: Units) -> None:
-        self.service, self.links, self._units = service, links, units
+        self.service, self.links, self.units = service, links, units
 
     def state(self, unit: str) -> str:
         """Return whether a unit is active, inactive, failed or changing; empty if systemd does not answer."""
-        return self._units.get(unit, {}).get("ActiveState", "")
+        return self.units.get(unit, {}).get("ActiveState", "")
 
     def facts(self) -> State:
         """Return the state, without the health check and the directories."""

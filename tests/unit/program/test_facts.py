@@ -35,7 +35,7 @@ from templates.host.fact_schema import HostFacts, Python, Slot, plain
 from templates.host.folders import Folder
 from templates.host.run import Run, now
 from templates.host.service import Front, Health, Process, Service
-from templates.host.state import Links, Look, ask_units
+from templates.host.state import Links, Look, ask_units, look_at
 
 OLD, NEW = "a" * 12, "b" * 12
 HEALTH = Health("/readyz", 200, 5, 60, 2, 1.0)
@@ -323,6 +323,42 @@ def test_a_guard_that_has_moved_the_traffic_back_finishes_by_itself(here: Path, 
     """Once: a deploy of the release that serves again activated it anew while its host stopped the one that failed."""
     found = look(here, "blue", f"{word}{round((now() + 60) * 100)}\n", green="active").facts()
     assert (found.probation, found.finishing) == (None, not word)
+
+
+def test_a_release_that_is_committed_while_the_units_are_asked_is_not_called_unwatched(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: links from before a commit stood beside units from after the end of its guard."""
+    look(here, "green", f"{round((now() + 60) * 100)}\n")
+    asked: list[str] = []
+
+    def ask(_: str, *__: str, **___: object) -> programs.Completed:
+        (here / "apps/current").unlink()
+        (here / "apps/current").symlink_to("slots/green")
+        (here / "myapp/ctl/probation/until").write_text("done\n")
+        asked.append("")
+        return programs.Completed(0, "myapp@green.service loaded active x\n")
+
+    monkeypatch.setattr(programs, "ask", ask)
+    found = look_at(service(here), surveyed=False).facts()
+    assert (found.current, found.live, found.probation, found.finishing) == ("green", "green", None, False)
+    assert len(asked) == 2
+
+
+def test_links_that_change_at_each_look_are_asked_for_a_few_times_only(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(here, "green")
+    asked: list[str] = []
+
+    def ask(_: str, *__: str, **___: object) -> programs.Completed:
+        asked.append("")
+        (here / "myapp/ctl/probation/until").write_text(f"drain {len(asked)}\n")
+        return programs.Completed(0, "")
+
+    monkeypatch.setattr(programs, "ask", ask)
+    assert look_at(service(here), surveyed=False).links.task == "drain 2"
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize(("target", "live"), [("{apps}/current", "blue"), ("../x/green", "green"), ("", "")])
