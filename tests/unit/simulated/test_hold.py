@@ -72,6 +72,45 @@ def test_who_waits_gets_it_as_soon_as_it_is_free(host: SimulatedHost) -> None:
     assert (host.transcript.all("busy"), host.transcript.last("held")) == ((HOLDER,), RUN.id)
 
 
+def ended(host: SimulatedHost, run: str, action: str, state: str) -> None:
+    """Write the last line of the history."""
+    (host.root / "history.jsonl").write_text(json.dumps({"run": run, "action": action, "state": state}) + "\n")
+
+
+def test_a_run_that_is_over_here_is_given_a_moment_to_let_go(host: SimulatedHost) -> None:
+    """Once: of two runs, one after the other, the second was refused: the host had not seen the end of the first."""
+    ended(host, "other", "deploy", "done")
+    with held(host):
+        waiting = threading.Thread(target=host.execute, args=(asking(0),))
+        waiting.start()
+        time.sleep(0.5)
+    waiting.join()
+    assert (host.transcript.all("busy"), host.transcript.last("held")) == ((), RUN.id)
+
+
+@pytest.mark.parametrize(
+    ("run", "action", "state"),
+    [("another", "deploy", "done"), ("other", "deploy", "started"), ("other", "before_activate", "done")],
+)
+def test_a_run_that_is_at_work_here_is_not_waited_for(host: SimulatedHost, run: str, action: str, state: str) -> None:
+    ended(host, run, action, state)
+    began = time.monotonic()
+    with held(host):
+        assert host.execute(asking(0)) == 75
+    assert time.monotonic() - began < hold._ENDING
+    assert host.transcript.all("busy") == (HOLDER,)
+
+
+def test_a_run_that_goes_on_elsewhere_is_told_after_that_moment(
+    host: SimulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold, "_ENDING", 0.2)
+    ended(host, "other", "deploy", "done")
+    with held(host):
+        assert host.execute(asking(0)) == 75
+    assert host.transcript.all("busy") == (HOLDER,)
+
+
 def test_without_the_lock_file_it_is_said_what_to_do(host: SimulatedHost) -> None:
     (host.run_folder / "lock/run").unlink()
     assert host.execute(asking(0)) == 1
