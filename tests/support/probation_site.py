@@ -82,10 +82,9 @@ class ProbationSite(Site):
         self.sh(f"printf %s '{words}' >/var/lib/myapp/fault-{release}.new; cd /var/lib/myapp;"
                 f" mv fault-{release}.new fault-{release}")  # fmt: skip
 
-    def wait_until_decided(self, seconds: int = 120) -> None:
+    def wait_until_decided(self) -> None:
         """Wait until the host has decided, and completed the consequences."""
-        self.sh(f"flock -w {seconds} /run/myapp/lock/guard true")
-        self.sh("while systemctl is-active -q 'myapp-probation@*'; do sleep 0.1; done")
+        self.await_guards()
 
     def require_returned(self, old: str, new: str) -> str:
         """Assert that the host went back by itself, reports it, and is whole; return the reason."""

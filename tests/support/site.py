@@ -92,6 +92,11 @@ class Site:
         self.drained()
         return ended
 
+    def await_guards(self) -> None:
+        """Wait until no guard is at work, also none that was killed and that systemd is about to start again."""
+        self.sh("flock -w 120 /run/myapp/lock/guard true")
+        self.sh("while systemctl is-active 'myapp-probation@*' | grep -qE '^(de)?activ'; do sleep 0.1; done")
+
     def drained(self) -> None:
         """Wait until a former slot has drained, and for the prune after it."""
         until = "/run/myapp/ctl/probation/until"
@@ -136,7 +141,7 @@ class Site:
     def settled(self) -> None:
         """Assert that exactly the committed slot runs and answers, and that no run has left anything."""
         # The host itself ends the former slot.
-        self.sh("flock -w 120 /run/myapp/lock/guard true")
+        self.await_guards()
         self.sh("flock -w 60 /run/myapp/lock/activate true")
         assert self.sh(f"find {ROOT} /run/myapp '(' -name '.part-*' -o -name '*.new-*' -o -path '*/try/*' ')'") == ""
         assert self.sh("readlink /run/myapp/live") == self.slot

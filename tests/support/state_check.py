@@ -61,7 +61,7 @@ def check(site: Site, *allowed: str) -> str:
 
     Waits first for the program of a dead run, and for the end of a probation.
     """
-    site.sh("flock -w 120 /run/myapp/lock/guard true")
+    site.await_guards()
     site.sh("flock -w 90 /run/myapp/lock/activate true")
     release, slot = committed(site), site.slot
     assert release in allowed, f"{release} is committed, not one of {allowed}"

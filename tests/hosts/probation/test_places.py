@@ -18,7 +18,7 @@ LOCAL = "127.0.0.1:8080"
 def wait_until_decided(host: Hosts, name: str) -> None:
     """Wait for the host's decision about a service."""
     host[0].sh(f"flock -w 60 /run/{name}/lock/guard true", timeout=70)
-    host[0].sh(f"while systemctl is-active -q '{name}-probation@*'; do sleep 0.1; done")
+    host[0].sh(f"while systemctl is-active '{name}-probation@*' | grep -qE '^(de)?activ'; do sleep 0.1; done")
 
 
 def stop_trial(host: Hosts, name: str) -> None:
