@@ -30,7 +30,9 @@ live=$(readlink -f {ROOT}/slots/$slot/release)
 echo "live ${{live##*/}}"
 echo "committed $(basename "$(readlink -f {ROOT}/current/release)")"
 echo "slot $(releases "myapp@$slot.service")"
-echo "further $(releases "myapp-clock@$slot.service")"
+# systemd counts a process as started when its launcher begins, which only then reads its release.
+until further=$(releases "myapp-clock@$slot.service"); [ "$further" ]; do sleep 0.1; done
+echo "further $further"
 cd "$live/code" && sha256sum --quiet --strict -c ../MANIFEST >&2 && nginx -t -q && echo "whole yes"
 """
 YAML = "service/service.yaml"

@@ -126,7 +126,7 @@ def test_a_controller_that_is_killed_leaves_the_host_well(site: Site, line: str)
     serving = site.answering
     assert serving == (new if site.sh(f"readlink {ROOT}/current/release").endswith(new) else old)
     # Never a mixture: the further processes are those of the release that answers.
-    main = site.show(f"myapp-clock@{site.slot}.service", "MainPID")
+    main = site.main_of(f"myapp-clock@{site.slot}.service")
     assert site.sh(f"readlink /proc/{main}/cwd").split("/")[5] == serving
     assert ("deploy", new, "started") not in site.outcomes[-1:]
     site.done("deploy")

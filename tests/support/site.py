@@ -56,6 +56,12 @@ class Site:
         """Return the main process id of the committed slot."""
         return self.show(f"myapp@{self.slot}.service", "MainPID")
 
+    def main_of(self, unit: str) -> str:
+        """Return the main process id of a unit, once its launcher has become the process that it starts."""
+        main = f"$(systemctl show -p MainPID --value {unit})"
+        self.sh(f"until grep -qsz ^RELEASE= /proc/{main}/environ; do sleep 0.05; done")
+        return self.show(unit, "MainPID")
+
     def kill_until_restarted(self, unit: str, who: str = "main") -> None:
         """Send SIGKILL to a unit's main process, or to all; wait until systemd noticed that and started another.
 

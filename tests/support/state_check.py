@@ -43,6 +43,8 @@ for unit in $(printf '%s\n' "$running" | cut -d ' ' -f 1); do
   main=$(systemctl show -p MainPID --value "$unit")
   [ "$(ps -o user= -p "$main")" = myapp ] || continue
   for pid in $(below "$main"); do
+    # A launcher has not read its release yet. A process that has ended has no environment any more.
+    while grep -qsz . "/proc/$pid/environ" && ! grep -qsz ^RELEASE= "/proc/$pid/environ"; do sleep 0.1; done
     echo "$unit $pid $(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^RELEASE=//p') $(readlink "/proc/$pid/cwd")"
   done
 done

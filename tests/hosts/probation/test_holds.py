@@ -49,7 +49,7 @@ def test_further_processes_are_those_of_the_release_on_probation(site: Probation
     new = site.edit()
     site.done("deploy")
     assert site.on_probation
-    before = site.show(clock, "MainPID")
+    before = site.main_of(clock)
     assert site.sh(f"readlink /proc/{before}/cwd").split("/")[5] == new != old
     site.wait_until_decided()
     assert site.show(clock, "MainPID") == before
