@@ -40,7 +40,12 @@ def deployed_under(site: Site, seconds: float, log: Path) -> tuple[History, str,
         with load.during("deploy", {address: (old, new)}):
             site.done("deploy")
             site.settled()
-    return load.history, old, new, site.sh(f"journalctl -q -o cat -t myapp-probation --since @{began}")
+    return (
+        load.history,
+        old,
+        new,
+        site.sh(f"journalctl --sync; journalctl -q -o cat -t myapp-probation --since @{began}"),
+    )
 
 
 @pytest.mark.promise(NO_LOSS, "requests that take as long as the drain limit")
@@ -65,7 +70,7 @@ def test_what_outlasts_the_drain_limit_is_cut_with_a_status_that_is_logged(site:
     # gunicorn waits for two seconds more than the limit; the rest is for a busy machine.
     assert all(LIMIT < one.end - took < LIMIT + 8 for one in cut)
     assert all(one.start < took for one in cut)
-    logged = site.sh('journalctl -t myapp_nginx -o cat | grep -c \'"path":"/slow","status":"502"\'')
+    logged = site.sh('journalctl --sync; journalctl -t myapp_nginx -o cat | grep -c \'"path":"/slow","status":"502"\'')
     assert int(logged) == len(cut) > 0
     (counted,) = re.findall(rf"(\d+) requests were still under way after {LIMIT} s, and were cut off", told)
     assert int(counted) == len(cut)

@@ -97,7 +97,7 @@ def test_a_certificate_with_a_flaw_is_refused_and_nothing_is_sent(
 ) -> None:
     authority = show_certificate(way, *(word.format(host=way.hosts[0].address) for word in words))
     way.know(authority)
-    logins = "journalctl -q -u ssh.service | grep -c Accepted"
+    logins = "journalctl --sync; journalctl -q -u ssh.service | grep -c Accepted"
     before = way.hosts[0].sh(logins).stdout
     told = (flaw, way.fingerprint(), "HostCertificate", "fab hosts --trust shire01")
     sentence(way.clone, *way.flags, "exec", "-H", "shire01", "--", "true", status=3, told=told)

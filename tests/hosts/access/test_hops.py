@@ -58,7 +58,11 @@ def client_address(way: SshAccess) -> str:
 def test_a_host_is_reached_by_way_of_others(way: SshAccess, block: str, hops: int) -> None:
     _, first, second = configure(way, block)
     assert client_address(way) == first
-    login = way.hosts[1].sh("journalctl -q -u ssh.service -o cat | grep Accepted | tail -n 1").stdout.decode()
+    login = (
+        way.hosts[1]
+        .sh("journalctl --sync; journalctl -q -u ssh.service -o cat | grep Accepted | tail -n 1")
+        .stdout.decode()
+    )
     assert (f" from {second} " in login) is (hops == 2), login
 
 

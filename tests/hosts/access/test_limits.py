@@ -186,7 +186,7 @@ def test_a_key_that_fails_is_shown_once_a_run_and_who_is_turned_away_does_not_in
         told = ("turns us away for a while, after logins that failed: Not allowed at this time", "PerSourcePenalties")
         ended = sentence(way.clone, *way.flags, *flags, *EXEC, status=3, told=told)
         assert "trying again" not in ended.err
-    log = hosts[0].sh("journalctl -q -o cat").stdout.decode()
+    log = hosts[0].sh("journalctl --sync; journalctl -q -o cat").stdout.decode()
     assert (log.count("Failed publickey for deploy"), log.count("drop connection")) == (1, 2), log
     sshd(way, "")
     assert way.probe().status == 0

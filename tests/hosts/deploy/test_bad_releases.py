@@ -191,7 +191,7 @@ def test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover
         site.deploy()
         site.edit()
     site.done("deploy")
-    assert "did not end in good order" in site.sh("journalctl -q -o cat -t myapp-probation")
+    assert "did not end in good order" in site.sh("journalctl --sync; journalctl -q -o cat -t myapp-probation")
     site.settled()
     assert "UNCHANGED" in site.done("deploy").out
 

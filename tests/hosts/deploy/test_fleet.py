@@ -172,7 +172,8 @@ def test_before_activate_runs_once_for_five_hosts_in_three_waves(fleet: Fleet) -
         new = fleet.edit()
         ended = fleet.clone.done("deploy", "-H", "all")
         ran = [
-            machine.sh("journalctl -q -o cat -t myapp-hook | grep -c migrating; true").stdout for machine in fleet.hosts
+            machine.sh("journalctl --sync; journalctl -q -o cat -t myapp-hook | grep -c migrating; true").stdout
+            for machine in fleet.hosts
         ]
         assert [int(count) for count in ran] == [1, 0, 0, 0, 0]
         assert f"migrating {new}" in ended.out

@@ -64,7 +64,9 @@ def test_stop_lets_requests_under_way_end_and_then_nothing_runs(up: Clone, shire
     assert answers == [200]
     assert is_closed(machine)
     assert "a boot starts it again" in ended.out
-    assert "Stopped myapp" in machine.sh(f"journalctl -q -u 'myapp@*' --since @{began}").stdout.decode()
+    assert (
+        "Stopped myapp" in machine.sh(f"journalctl --sync; journalctl -q -u 'myapp@*' --since @{began}").stdout.decode()
+    )
     assert "STOPPED" in up.fab("status", "-H", "shire01").out
     up.done("start", "-H", "shire01")
     assert state(machine) == "active"

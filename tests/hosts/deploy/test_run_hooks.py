@@ -93,7 +93,7 @@ def test_a_failure_and_its_undo_are_told_without_what_the_service_has_logged(clo
 def test_before_deploy_stops_the_run_before_any_contact(clone_there: Clone, pair: Hosts) -> None:
     clone_there.write("refuse-before_deploy", "")
     clone_there.write("service/echo.py", f"{APP}\n# refused\n")
-    logins = "journalctl -q -o cat -t sshd | grep -c Accepted"
+    logins = "journalctl --sync; journalctl -q -o cat -t sshd | grep -c Accepted"
     before = pair[0].sh(logins).stdout
     try:
         ended = clone_there.fab("deploy", "-H", "shire01")

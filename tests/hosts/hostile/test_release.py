@@ -119,7 +119,9 @@ def deploy_hostile(site: Site, text: str) -> tuple[str, str]:
 
 def count_killed(site: Site) -> int:
     """Return the number of journal lines about a slot killed for its late end."""
-    return int(site.sh("journalctl -q -o cat -t myapp-probation | grep -c 'did not stop within' || :"))
+    return int(
+        site.sh("journalctl --sync; journalctl -q -o cat -t myapp-probation | grep -c 'did not stop within' || :")
+    )
 
 
 @pytest.mark.promise(STUCK, "a release that puts off its end for ever", part=1)

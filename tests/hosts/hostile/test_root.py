@@ -211,7 +211,7 @@ def test_root_logs_no_word_that_the_deploy_account_wrote(fleet: Fleet) -> None:
     fleet.sh(0, f"runuser -u deploy -- sh -c 'cd {ROOT} && {plant}'")
     try:
         fleet.sh(0, "systemctl restart myapp.service")
-        said = fleet.sh(0, "journalctl -u myapp.service -o export -n 20")
+        said = fleet.sh(0, "journalctl --sync; journalctl -u myapp.service -o export -n 20")
         assert "committed slot: blue" in said
         assert "forged" not in said
     finally:

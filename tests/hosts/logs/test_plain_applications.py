@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -74,7 +73,6 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 def asked(machine: Machine, path: str) -> None:
     """Send a request, and wait until its lines are in the journal."""
     front.ask(machine.address, path)
-    time.sleep(0.5)
     machine.sh("journalctl --sync")
 
 

@@ -153,7 +153,12 @@ def test_a_guard_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, s
         site.sh(f"rm -r {slow} && systemctl daemon-reload")
     assert f"probation committed: {new}" in " ".join(said.split()), said
     site.wait_until_decided()
-    assert site.sh(f"journalctl -q -u 'myapp-probation@*' --since @{began} -o cat | grep -c 'status=9/KILL'") != "0"
+    assert (
+        site.sh(
+            f"journalctl --sync; journalctl -q -u 'myapp-probation@*' --since @{began} -o cat | grep -c 'status=9/KILL'"
+        )
+        != "0"
+    )
     assert check(site, new) == new != old
     site.settled()
     assert site.outcomes[-1] == ("deploy", new, "done")

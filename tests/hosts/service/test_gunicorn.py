@@ -52,7 +52,9 @@ def test_what_the_conf_of_an_application_says_is_honoured(site: Site) -> None:
     assert workers(site) == 3
     assert {"FROM_CONF", "FORKED"} <= environ(site)
     # Two requests at once of one worker: it has threads.
-    assert "gthread" in site.sh("journalctl -u 'myapp@*' -o cat | grep -o 'Using worker: .*' | tail -n 1")
+    assert "gthread" in site.sh(
+        "journalctl --sync; journalctl -u 'myapp@*' -o cat | grep -o 'Using worker: .*' | tail -n 1"
+    )
     (shown,) = site.done("status", "--json").json()["hosts"]
     assert (shown["workers"], shown["workers_wanted"]) == (3, None)
 

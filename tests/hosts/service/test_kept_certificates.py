@@ -157,7 +157,7 @@ def test_one_that_does_not_belong_to_its_key_is_told_and_not_shown(
     machine.sh("systemctl restart nginx")
     assert shown(host, authority) == before
     told = f"{LIVE}/fullchain.pem and {LIVE}/privkey.pem do not belong together"
-    assert told in machine.sh(f"journalctl -u {UNIT}").stdout.decode()
+    assert told in machine.sh(f"journalctl --sync; journalctl -u {UNIT}").stdout.decode()
     assert told in clone.fab("doctor", "-H", "shire01").both
     assert told in clone.done("status", "-H", "shire01").both
     ended = clone.fab("setup", "-H", "shire01")

@@ -117,7 +117,7 @@ def test_what_is_connected_to_a_lookalike_is_no_request_that_was_cut_off(site: S
     with stranger(site, OWN_RUN, LOOKALIKE, BOUND):
         site.done("deploy")
     slow.join()
-    told = site.sh(f"journalctl -q -o cat -t myapp-probation --since @{began}")
+    told = site.sh(f"journalctl --sync; journalctl -q -o cat -t myapp-probation --since @{began}")
     assert ": 1 requests were still under way after 1 s, and were cut off" in told
 
 

@@ -248,5 +248,5 @@ def test_the_secret_is_shown_to_nobody(clone: Clone, shire: Hosts) -> None:
     assert shown not in headers
     assert set(re.findall(r"'x-loop-check': '([^']*)'", headers.lower())) <= {"blue", "green", "live"}
     assert shown not in "".join(texts)
-    assert shire[0].sh(f"journalctl -b --no-pager -o json | grep -F {shown}").stdout == b""
+    assert shire[0].sh(f"journalctl --sync; journalctl -b --no-pager -o json | grep -F {shown}").stdout == b""
     assert shire[0].sh(f"runuser -u nobody -- grep -rlsF {shown} /etc /run/myapp /opt/apps /var/log /tmp").stdout == b""

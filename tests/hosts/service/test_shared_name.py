@@ -52,7 +52,7 @@ def test_each_has_its_path_and_knows_it(pair: Pair) -> None:
         assert f"{name} at https://{NAME}/{name}" in clone.done("hosts").out
     check_outside(pair.address)
     assert ask(pair.address, "/shop/echo", "www.myapp.example").headers["location"] == f"https://{NAME}/shop/echo"
-    logged = pair.hosts[0].sh("journalctl -q -o cat -t cart_nginx").stdout.decode()
+    logged = pair.hosts[0].sh("journalctl --sync; journalctl -q -o cat -t cart_nginx").stdout.decode()
     assert "/cart/echo" in logged
     assert "/shop/echo" not in logged
 

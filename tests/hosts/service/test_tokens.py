@@ -45,7 +45,7 @@ def test_a_token_is_printed_alone_and_opens_what_its_role_may(site: Site) -> Non
     used = post(site, site.token("operator", "operator").strip())
     assert (used.status, used.json()["exit_status"]) == (200, 0)
     assert site.sh("stat -c '%a %U' /var/lib/myapp/tokens") == "600 myapp"
-    assert printed.strip() not in site.sh("cat /var/lib/myapp/tokens; journalctl -q -o cat")
+    assert printed.strip() not in site.sh("cat /var/lib/myapp/tokens; journalctl --sync; journalctl -q -o cat")
 
 
 def test_a_token_survives_a_deploy_and_a_rollback_and_ends_when_it_is_revoked(site: Site) -> None:
@@ -64,7 +64,9 @@ def test_a_token_survives_a_deploy_and_a_rollback_and_ends_when_it_is_revoked(si
 
 def test_the_journal_names_the_token_of_a_request(site: Site) -> None:
     answer = post(site, site.token("audited", "operator").strip())
-    lines = site.sh(f"journalctl -q -o cat -t myapp | grep {answer.headers['x-request-id']}").splitlines()
+    lines = site.sh(
+        f"journalctl --sync; journalctl -q -o cat -t myapp | grep {answer.headers['x-request-id']}"
+    ).splitlines()
     assert [json.loads(line).get("token") for line in lines] == [None, "audited"]
 
 

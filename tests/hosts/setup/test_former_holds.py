@@ -207,7 +207,7 @@ def test_a_former_account_reads_no_journal(fleet: Fleet) -> None:
     )
     assert fleet.sh(0, READS.format("deploy", "journalctl")) != ""
     # Of a file that comes later, too.
-    fleet.sh(0, "journalctl --rotate; logger -t later rotated")
+    fleet.sh(0, "journalctl --rotate; logger -t later rotated; journalctl --sync")
     assert fleet.sh(0, "runuser -u deploy -- journalctl -q -n 1 -o cat -t later").strip() == "rotated"
     assert "systemd-journal" not in fleet.sh(0, "id -nG deploy")
     fleet.sh(0, f"cat >/srv/reader.py <<'END'\n{READER}END\n(setsid python3 /srv/reader.py &) >/dev/null 2>&1; sleep 1")
