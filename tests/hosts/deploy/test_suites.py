@@ -11,6 +11,7 @@ from tests.support import one_name
 from tests.support.clone import Clone, make, quicken
 from tests.support.front_door import NAME, ask, release_of, spoken
 from tests.support.hosts import Hosts, MakeHosts
+from tests.support.nginx_reload import reload_nginx
 from tests.support.suites import suites
 
 pytestmark = pytest.mark.long
@@ -27,7 +28,8 @@ NEIGHBOUR = """server {
 
 def check_http2(machine: Machine, suite: str | None) -> None:
     """Assert that nginx speaks HTTP/2 for our site, where it can without doing so for its neighbours."""
-    machine.sh("cat >/etc/nginx/conf.d/other.conf && systemctl reload nginx", NEIGHBOUR.encode())
+    machine.sh("cat >/etc/nginx/conf.d/other.conf", NEIGHBOUR.encode())
+    reload_nginx(machine)
     known = machine.sh("nginx -v 2>&1 | grep -E '/1\\.(2[6-9]|[3-9])'").returncode == 0
     assert known == (suite == "trixie")
     assert spoken(machine.address, NAME) == ("h2" if known else "http/1.1")
@@ -35,7 +37,8 @@ def check_http2(machine: Machine, suite: str | None) -> None:
         asked = f"curl -sk --http2 -w '%{{http_version}} %{{http_code}}' --resolve {NAME}:443:127.0.0.1 -o /dev/null"
         assert machine.sh(f"{asked} https://{NAME}/healthz").stdout == b"2 200"
     assert spoken(machine.address, "other.example") == "http/1.1"
-    machine.sh("rm /etc/nginx/conf.d/other.conf && systemctl reload nginx")
+    machine.sh("rm /etc/nginx/conf.d/other.conf")
+    reload_nginx(machine)
 
 
 def check_path(fleet: Hosts, folder: Path) -> None:

@@ -15,6 +15,7 @@ from tests.support.clone import Clone, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import NAME, ask, release_of, spoken
 from tests.support.hosts import Hosts
+from tests.support.nginx_reload import reload_nginx
 
 FOREIGN = """
 server {{
@@ -91,7 +92,7 @@ def test_a_neighbour_speaks_the_protocol_of_its_own_choice_before_and_after(clon
         "h2" if newer else "http/1.1",
     ]
     set_up_neighbour(machine, http2=" http2")
-    machine.sh("systemctl reload nginx")
+    reload_nginx(machine)
     for size in ("30m", "20m"):
         put(clone, nginx={"server_name": NAME, "max_body": size}).done("setup", "-H", "shire01")
         assert spoken(address, "neighbour.example") == "h2"
