@@ -26,7 +26,10 @@ place = importlib.util.cache_from_source(source)
 os.unlink(place)
 os.symlink("{EVIL}", place)
 """
-LINKS = f"find {ROOT}/venvs {ROOT}/releases -lname '/run/*' ! -path '*/.part-old-*'"
+# After the guard, which may be removing releases meanwhile.
+LINKS = (
+    f"flock -w 50 /run/myapp/lock/guard true; find {ROOT}/venvs {ROOT}/releases -lname '/run/*' ! -path '*/.part-old-*'"
+)
 # Says READY, as a release does, and writes for ever.
 RUNS = f"""#!/usr/bin/python3
 import os, socket, sys, time
@@ -113,8 +116,7 @@ def test_what_a_former_account_goes_on_writing_is_not_run(fleet: Fleet) -> None:
         fleet.clone.done("deploy")
         fleet.clone.done("restart")
         assert fleet.sh(0, f"{LINKS}; ls -I home {DATA}") == ""
-        # The guard prunes the releases that nothing compares any more.
-        fleet.sh(0, "flock -w 120 /run/myapp/lock/guard true")
+        # By now the guard has pruned the releases that nothing compares any more.
         fleet.clone.done("drift", "--as", "root")
 
 
@@ -210,7 +212,8 @@ def test_a_former_account_reads_no_journal(fleet: Fleet) -> None:
     fleet.sh(0, "journalctl --rotate; logger -t later rotated; journalctl --sync")
     assert fleet.sh(0, "runuser -u deploy -- journalctl -q -n 1 -o cat -t later").strip() == "rotated"
     assert "systemd-journal" not in fleet.sh(0, "id -nG deploy")
-    fleet.sh(0, f"cat >/srv/reader.py <<'END'\n{READER}END\n(setsid python3 /srv/reader.py &) >/dev/null 2>&1; sleep 1")
+    fleet.sh(0, f"cat >/srv/reader.py <<'END'\n{READER}END\n(setsid python3 /srv/reader.py &) >/dev/null 2>&1")
+    fleet.sh(0, "timeout 20 sh -c 'until pgrep -U nobody -f /srv/reader.py; do sleep 0.05; done'")
     with handed_over(fleet):
         fleet.clone.done(*SETUP)
         fleet.sh(0, "logger read-on; journalctl --sync")
