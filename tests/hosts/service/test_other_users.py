@@ -17,7 +17,8 @@ from tests.support.hosts import MakeHosts
 from tests.support.site import ROOT, Site
 from tests.traffic import service as traffic
 
-DRAIN = 12
+DRAIN = 45
+"""Seconds that no deploy here takes, unless it waits for all of them."""
 # Listens at both paths, in a /run of its own: two connections wait to be accepted at each, and one is accepted.
 LOOKALIKE = """
 import os, socket, time
@@ -113,7 +114,7 @@ def test_what_is_connected_to_a_lookalike_is_no_request_that_was_cut_off(site: S
     slow = threading.Thread(target=ask, args=(site.machine.address, "/slow?seconds=20"), kwargs={"timeout": 60})
     began = site.sh("date +%s")
     slow.start()
-    time.sleep(0.5)
+    site.sh(f"until ss -Hx state connected src /run/myapp/{site.slot}.sock | grep -q ESTAB; do sleep 0.05; done")
     with stranger(site, OWN_RUN, LOOKALIKE, BOUND):
         site.done("deploy")
     slow.join()

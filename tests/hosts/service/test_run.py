@@ -72,8 +72,10 @@ def ask(site: Site, socket: str, command: str, count: int) -> None:
 
 
 def gone(site: Site, pattern: str) -> None:
-    """Wait until no process of the service has this command line."""
+    """Wait until no process of the service has this command line, and no command counts as running."""
     site.sh(f"while pgrep -u myapp -f {pattern} >/dev/null; do sleep 0.1; done")
+    listed = "systemctl list-units --plain --no-legend --state=active,activating,deactivating 'myapp-run@*.service'"
+    site.sh(f"while {listed} | grep -q .; do sleep 0.1; done")
 
 
 def test_it_runs_as_the_service_in_its_sandbox_with_its_venv_and_environment(site: Site) -> None:
