@@ -138,8 +138,8 @@ def test_no_link_of_the_deploy_account_leads_to_another_service(clone: Clone, sh
     assert release_of(address) == json.loads(inside(shire))["release"] == released
 
 
-def upload(address: str, port: int, seconds: float, answers: list[bytes]) -> None:
-    """POST to /echo byte by byte; append the whole answer to the list."""
+def upload(address: str, port: int, enough: threading.Event, answers: list[bytes]) -> None:
+    """POST to /echo byte by byte, the last ones after the event; append the whole answer to the list."""
     wire: socket.socket = socket.create_connection((address, port), timeout=60)
     if port == 443:
         context = trusting()
@@ -148,9 +148,12 @@ def upload(address: str, port: int, seconds: float, answers: list[bytes]) -> Non
         wire.sendall(
             b"POST /echo HTTP/1.1\r\nHost: %s\r\nContent-Length: 50\r\nConnection: close\r\n\r\n" % NAME.encode()
         )
-        for _ in range(50):
-            time.sleep(seconds / 50)
+        sent = 0
+        while not enough.wait(0.1) and sent < 40:
             wire.sendall(b"x")
+            sent += 1
+        enough.wait(60)
+        wire.sendall(b"x" * (50 - sent))
         told = b""
         while data := wire.recv(65536):
             told += data
@@ -158,32 +161,39 @@ def upload(address: str, port: int, seconds: float, answers: list[bytes]) -> Non
 
 
 SLOW = """
-import socket, sys, time
+import os, socket, sys, time
 wire = socket.create_connection(("127.0.0.1", 8080), timeout=60)
 wire.sendall(b"POST /echo HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 50\\r\\nConnection: close\\r\\n\\r\\n")
-for _ in range(50):
+sent = 0
+while not os.path.exists("/tmp/deployed"):
     time.sleep(0.1)
-    wire.sendall(b"x")
+    if sent < 40:
+        wire.sendall(b"x")
+        sent += 1
+wire.sendall(b"x" * (50 - sent))
 while data := wire.recv(65536):
     sys.stdout.write(data.decode())
 """
 
 
 @pytest.mark.promise(OWN_SOCKETS, "a slow upload across a deploy")
-def test_an_upload_of_five_seconds_outlives_a_deploy(clone: Clone, shire: Hosts) -> None:
-    address, before = shire[0].address, clone.release()
+def test_an_upload_that_ends_after_a_deploy_arrives_whole(clone: Clone, shire: Hosts) -> None:
+    address, before, enough = shire[0].address, clone.release(), threading.Event()
     by_nginx: list[bytes] = []
     by_listen: list[str] = []
     clients = (
-        threading.Thread(target=upload, args=(address, 443, 5, by_nginx)),
+        threading.Thread(target=upload, args=(address, 443, enough, by_nginx)),
         threading.Thread(target=lambda: by_listen.append(shire[0].sh("python3 -", SLOW.encode()).stdout.decode())),
     )
     put(clone, listen=LOCAL, env={"EDITION": "2"})
     for client in clients:
         client.start()
-    time.sleep(0.5)
+    slot = sh(shire, f"basename $(readlink {ROOT}/current)").strip()
+    sh(shire, f"until ss -Hx state connected src /run/myapp/{slot}.sock | grep -q ESTAB; do sleep 0.05; done")
+    sh(shire, "until ss -Htn state established '( sport = :443 )' | grep -q .; do sleep 0.05; done")
     clone.done("deploy", "-H", "shire01")
-    assert all(client.is_alive() for client in clients), "the deploy took longer than the upload"
+    enough.set()
+    sh(shire, "touch /tmp/deployed")
     for client in clients:
         client.join()
     after = clone.release()

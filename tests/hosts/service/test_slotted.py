@@ -12,6 +12,7 @@ from tests.support.clone import make
 from tests.support.echo_service import description, put
 from tests.support.hosts import MakeHosts
 from tests.support.site import Site
+from tests.support.waiting import until
 
 STATE = "/var/lib/myapp"
 # Notes its start and its end. It fails if a file says so, and is well if another does; a task is under way while
@@ -66,8 +67,17 @@ def pids(site: Site, name: str = "worker") -> dict[str, str]:
     found = {}
     for line in lines:
         pid = line.split()[0]
-        found[pid] = site.sh(f"readlink /proc/{pid}/cwd").split("/")[5]
+        # It may have ended since.
+        if place := site.sh(f"readlink /proc/{pid}/cwd || :"):
+            found[pid] = place.split("/")[5]
     return found
+
+
+def come_to(site: Site, *releases: str, name: str = "worker") -> None:
+    """Wait until one process of each of these releases runs, and no other: a run waits neither for an end nor, in an
+    undo, for a start.
+    """
+    until(lambda: sorted(pids(site, name).values()) == sorted(releases))
 
 
 def up(site: Site, name: str = "worker") -> str:
@@ -87,7 +97,7 @@ def up(site: Site, name: str = "worker") -> str:
 )
 def test_a_release_whose_worker_does_not_stay_up_is_not_committed(site: Site, command: str, why: str) -> None:
     """Once: a worker that never started was committed with a warning."""
-    describe(site, processes=worker()).deploy()
+    come_to(site, describe(site, processes=worker()).deploy())
     before, serves = pids(site), site.answering
     ended = describe(site, processes={"worker": {"command": command}}).fab("deploy")
     assert ended.status == 1
@@ -111,13 +121,12 @@ def test_a_worker_that_fails_in_the_probation_takes_the_host_back(site: Site) ->
     committed = site.answering
     new = site.edit()
     site.done("deploy")
-    site.sh("until pgrep -u myapp -af '[w]orker.py worker' | wc -l | grep -qx 1; do sleep 0.1; done")
-    assert set(pids(site).values()) == {new}
+    come_to(site, new)
     site.sh(f"touch {STATE}/fails-{new}")
     site.sh("flock -w 120 /run/myapp/lock/guard true")
     assert site.answering == committed
     site.settled()
-    assert set(pids(site).values()) == {committed}
+    come_to(site, committed)
     assert "does not stay up: it ended with exit status 1" in " ".join(site.fab("status").out.split())
     describe(site, processes=worker()).deploy()
 
@@ -130,12 +139,13 @@ def test_a_rollback_from_a_probation_starts_the_former_worker_again(site: Site) 
     site.sh(f"until grep -qs 'end worker {committed}' {STATE}/notes; do sleep 0.1; done")
     site.done("rollback")
     assert site.answering == committed != new
-    assert set(pids(site).values()) == {committed}
+    come_to(site, committed)
     site.settled()
 
 
 def test_no_deploy_waits_for_a_task_but_the_one_that_needs_its_slot_and_no_rollback(site: Site) -> None:
     first = describe(site, processes=worker(stop=600)).deploy()
+    come_to(site, first)
     site.sh(f"touch {STATE}/task")
     try:
         second = site.deploy()
@@ -155,7 +165,7 @@ def test_no_deploy_waits_for_a_task_but_the_one_that_needs_its_slot_and_no_rollb
         assert site.answering == third
     finally:
         site.sh(f"rm -f {STATE}/task")
-    site.sh("until [ $(pgrep -u myapp -f '[w]orker.py worker' | wc -l) = 1 ]; do sleep 0.1; done")
+    come_to(site, third)
 
 
 def test_a_single_process_is_never_two(site: Site) -> None:
@@ -167,9 +177,9 @@ def test_a_single_process_is_never_two(site: Site) -> None:
     describe(site, processes=worker("beat", single=True), probation=2)
     site.edit()
     site.done("deploy", "--wait")
-    assert len(pids(site, "beat")) == 1
+    come_to(site, site.answering, name="beat")
+    site.sh(f"until tail -n 1 {STATE}/notes | grep -q ^start; do sleep 0.1; done")
     words = [line.split()[0] for line in site.sh(f"grep ' beat ' {STATE}/notes").splitlines()]
-    assert words[-1] == "start"
     # The first end is that of the one before.
     assert words == ["end", "start"] * (len(words) // 2)
     assert len(words) >= 8
@@ -182,27 +192,24 @@ def test_a_single_process_that_does_not_stay_up_is_not_committed(site: Site) -> 
     assert ended.status == 1
     assert "does not stay up: it ended with exit status 4" in " ".join(ended.both.split())
     assert site.answering == committed
-    assert set(pids(site, "beat").values()) == {committed}
+    come_to(site, committed, name="beat")
 
 
 def test_each_of_several_processes_is_up(site: Site) -> None:
     released = describe(site, processes=worker(count=3)).deploy()
-    found = pids(site)
-    assert list(found.values()) == [released] * 3
+    come_to(site, *[released] * 3)
     states = site.sh(
         f"systemctl is-active myapp-worker@{site.slot} myapp-worker-2@{site.slot} myapp-worker-3@{site.slot}"
     )
     assert states.split() == ["active"] * 3
     site.machine.reboot()
     site.settled()
-    site.sh("until [ $(pgrep -u myapp -f '[w]orker.py worker' | wc -l) = 3 ]; do sleep 0.1; done")
-    assert list(pids(site).values()) == [released] * 3
+    come_to(site, *[released] * 3)
     site.done("stop")
     assert pids(site) == {}
     site.done("start")
-    site.sh("until [ $(pgrep -u myapp -f '[w]orker.py worker' | wc -l) = 3 ]; do sleep 0.1; done")
-    describe(site, processes=worker()).deploy()
-    assert len(pids(site)) == 1
+    come_to(site, *[released] * 3)
+    come_to(site, describe(site, processes=worker()).deploy())
 
 
 def test_a_health_command_says_more_than_that_a_process_is_up(site: Site) -> None:
