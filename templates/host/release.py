@@ -124,14 +124,19 @@ def _directories(place: Folder, tell: Tell) -> Iterator[str]:
 
 
 def _release_of(releases: Folder, name: str, tell: Tell, known: Mapping[str, str]) -> None:
+    def tell_if_there(word: str, text: str) -> None:
+        # A guard that prunes a release moves it aside first.
+        if releases.status(name):
+            tell(word, text)
+
     try:
         release = releases.below(name)
     except OSError:
         # Its owner made it unreadable, or replaced it.
-        tell("drift", f"edited {releases.path}/{name}")
+        tell_if_there("drift", f"edited {releases.path}/{name}")
         return
     with release:
-        _release(release, tell, known)
+        _release(release, tell_if_there, known)
 
 
 def _release(release: Folder, tell: Tell, lists: Mapping[str, str]) -> None:

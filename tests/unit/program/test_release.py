@@ -47,6 +47,29 @@ def test_a_release_as_it_was_staged_has_nothing_to_tell(root: Path) -> None:
     assert told(root) == set()
 
 
+@pytest.mark.parametrize("at", ["opening", "reading"])
+def test_a_release_that_a_guard_prunes_meanwhile_is_no_drift(
+    root: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Once: its files were called missing, or the release itself edited."""
+    home, real = root / "releases/abc", Folder.below
+
+    def prune(*_: object) -> None:
+        home.rename(home.with_name(".part-old-abc"))
+        (home.with_name(".part-old-abc") / "code/app/a b.py").unlink()
+
+    def below(self: Folder, path: str) -> Folder:
+        if path == "abc" and at == "opening":
+            prune()
+        opened = real(self, path)
+        if path == "abc":
+            prune()
+        return opened
+
+    monkeypatch.setattr(Folder, "below", below)
+    assert told(root) == set()
+
+
 def test_a_file_that_was_edited_together_with_its_line_is_told_by_the_controllers_digest(root: Path) -> None:
     home = root / "releases/abc"
     known = {"abc": {"MANIFEST": hashlib.sha256((home / "MANIFEST").read_bytes()).hexdigest()}}
