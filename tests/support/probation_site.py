@@ -82,6 +82,11 @@ class ProbationSite(Site):
         self.sh(f"printf %s '{words}' >/var/lib/myapp/fault-{release}.new; cd /var/lib/myapp;"
                 f" mv fault-{release}.new fault-{release}")  # fmt: skip
 
+    def end_probation(self) -> None:
+        """Let the probation end now: its guard reads the end anew when systemd starts it again."""
+        self.sh("awk '{ print int($1 * 100) }' /proc/uptime >/run/myapp/ctl/probation/until")
+        self.kill_until_restarted(f"myapp-probation@{self.other}.service")
+
     def wait_until_decided(self) -> None:
         """Wait until the host has decided, and completed the consequences."""
         self.await_guards()

@@ -8,12 +8,16 @@ import time
 
 import pytest
 
+from tests.faults.moments import meet
 from tests.promises.words import HELD_BACK
 from tests.support.probation_site import NEVER, YAML, ProbationSite, site
 from tests.support.site import Watch
 from tests.support.state_check import check
 
 __all__ = ["site"]
+
+WAITS = "probation  wait"
+"""What a run says that waits for the end of a probation."""
 
 pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=2)
 
@@ -98,14 +102,14 @@ def test_a_rollback_is_back_at_once(site: ProbationSite) -> None:
 
 def test_the_same_content_needs_nothing_and_wait_waits_for_it(site: ProbationSite) -> None:
     """Once: --wait did not wait for a release that was on probation already."""
-    old, new = site.begin_probation(15)
+    old, new = site.begin_probation()
     said = site.done("deploy").out
     assert "UNCHANGED" in said
     assert f"release {new} serves already, on probation" in said
     assert site.on_probation
-    said = site.done("deploy", "--wait").out
+    ended = meet(site.clone, ("deploy", "-H", "shire01", "--wait"), WAITS, lambda _: site.end_probation())
     assert not site.on_probation
-    assert f"probation committed: {new}" in " ".join(said.split())
+    assert f"probation committed: {new}" in " ".join(ended.out.split())
     site.wait_until_decided()
     assert check(site, new) == new != old
     assert "on probation" not in site.done("deploy", "--wait").out
@@ -159,13 +163,14 @@ def test_the_committed_content_is_back_at_once(site: ProbationSite) -> None:
 
 
 def test_a_restart_waits_for_the_end_and_is_tried_itself(site: ProbationSite) -> None:
-    _, new = site.begin_probation(15)
+    _, new = site.begin_probation()
     pid = site.show(f"myapp@{site.other}.service", "MainPID")
-    said = site.done("restart").out
-    assert "probation wait" in " ".join(said.split())
+    ended = meet(site.clone, ("restart", "-H", "shire01"), WAITS, lambda _: site.end_probation())
+    assert ended.status == 0, ended.out
     assert site.answering == new
     assert site.show(f"myapp@{site.other}.service", "MainPID") != pid
     assert site.on_probation
+    site.end_probation()
     site.wait_until_decided()
     assert check(site, new) == new
     assert site.outcomes[-1] == ("restart", new, "done")
@@ -205,14 +210,15 @@ def hooked(site: ProbationSite) -> None:
 
 def test_a_hook_waits_for_the_end_of_the_probation_before(site: ProbationSite) -> None:
     """Once: a deploy planned in a probation and begun after its end blamed another run for the change."""
-    _, new = site.begin_probation(15)
+    _, new = site.begin_probation()
     hooked(site)
     other = site.edit()
-    said = site.done("deploy").out
-    assert " ".join(said.split()).index("probation wait") < said.index(f"hook of {other}")
+    said = meet(site.clone, ("deploy", "-H", "shire01"), WAITS, lambda _: site.end_probation()).out
+    assert said.index(WAITS) < said.index(f"hook of {other}")
     assert (new, "done") in [one[1:] for one in site.outcomes]
     assert f"{new} -> {other}" in said
     assert site.answering == other
+    site.end_probation()
     site.wait_until_decided()
 
 
