@@ -44,8 +44,9 @@ def examine(project: Project, member: Member) -> Examined:
     account = host.user or member.login
     asked = time.time()
     facts = member.ask(questions.doctor(service, host, account))
+    skew = _skew(facts.machine.time, asked, time.time())
     setup = plan.setup(service, facts, account, stage.from_clone(project, service), Consent())
-    findings = [*_machine(facts, asked), *_rights(member, facts, setup), *_isolation(member, facts, setup)]
+    findings = [*_machine(facts, skew), *_rights(member, facts, setup), *_isolation(member, facts, setup)]
     findings += [*_certificate(host.name, service, facts), *_upkeep(service, facts)]
     try:
         reports.choose_python(facts, host.python, service.python, host.name, service.needs)
@@ -65,7 +66,15 @@ def examine(project: Project, member: Member) -> Examined:
         clients = client_view.remarks(service.nginx, member.connect().endpoint, serves=serves)
         findings += [Finding(False, text, mend) for text, mend in clients]
     findings += [*_jobs(member, facts), *_commands(facts), *_forbidden(service, facts), *_used(member, facts)]
-    return Examined(tuple(findings), condition.conditions(service, facts, facts.machine.time - asked))
+    return Examined(tuple(findings), condition.conditions(service, facts, skew))
+
+
+def _skew(there: int, asked: float, answered: float) -> float:
+    """Return the seconds by which a host's clock is ahead of this machine's, at least; below 0: behind.
+
+    there: the host's time in whole seconds, read between the question and the answer, which may be far apart
+    """
+    return min(0.0, there + 1 - asked) + max(0.0, there - answered)
 
 
 def _health(host: str, facts: Facts) -> Iterator[Finding]:
@@ -174,7 +183,7 @@ def _used(member: Member, facts: Facts) -> Iterator[Finding]:
         yield Finding(False, text, f"on the host, as root, to see what: find /proc/[0-9]*/fd -lname {path}")
 
 
-def _machine(facts: Facts, asked: float) -> Iterator[Finding]:
+def _machine(facts: Facts, skew: float) -> Iterator[Finding]:
     survey = facts.survey
     if "systemctl" not in facts.machine.tools or survey.systemd < 247:
         yield Finding(True, f"systemd is {survey.systemd or 'missing'}, 247 is needed", "use a newer host")
@@ -185,7 +194,6 @@ def _machine(facts: Facts, asked: float) -> Iterator[Finding]:
         yield Finding(True, f"only {survey.free_bytes // 1_000_000} MB are free below /opt/apps", "make room there")
     if 0 < survey.free_inodes < _FREE_INODES:
         yield Finding(True, f"only {survey.free_inodes} inodes are free below /opt/apps", "make room there")
-    skew = facts.machine.time - asked
     if abs(skew) > condition.SKEW_SECONDS:
         yield Finding(
             False,
