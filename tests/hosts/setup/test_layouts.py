@@ -188,7 +188,8 @@ def test_a_process_without_a_slot_goes_on_in_the_live_slot(hosts: MakeHosts, tmp
     assert "a newer version of this tool has set the host up" in former.fab("deploy", "-H", "shire01").out
     site.deploy()
     site.done("rollback", "--to", released)
-    assert site.sh("pgrep -u myapp -x sleep | wc -l") == "1"
+    # The former worker ends at its own pace.
+    site.sh("until [ $(pgrep -u myapp -x sleep | wc -l) = 1 ]; do sleep 0.1; done")
     site.machine.reboot()
     site.settled()
     assert site.sh(f"systemctl is-active {worker} || systemctl is-active myapp-worker@{site.slot}") != ""
