@@ -30,6 +30,8 @@ LOOK = f"find {PRECIOUS} -printf '%p %u %g %m %s %T@\\n' | sort; cat {PRECIOUS}/
 def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     """One host that serves, with a copy of its first state."""
     made = deployed(module_hosts, tmp_path_factory.mktemp("links"), 1)
+    # Until its end the guard of the deploy changes files there.
+    made.sh(0, "flock -w 50 /run/myapp/lock/guard true")
     made.sh(0, f"cp -a {ROOT} /root/kept; cp -a /run/myapp /root/kept-run")
     return made
 

@@ -117,6 +117,8 @@ def test_no_link_of_the_deploy_account_leads_to_another_service(clone: Clone, sh
     sh(shire, f"cat >/root/another.py <<'END'\n{ANOTHER}END")
     sh(shire, "systemd-run -q --unit=another python3 /root/another.py; until [ -S /run/another/http.sock ]; do :; done")
     assert b"another service" in shire[0].sh("curl -s --unix-socket /run/another/http.sock http://x/").stdout
+    # Until its end the guard of the deploy changes files there.
+    sh(shire, "flock -w 50 /run/myapp/lock/guard true")
     sh(shire, f"cp -a {ROOT} /root/kept; cat >/tmp/planted.sh <<'END'\n{PLANTED}END")
     try:
         sh(shire, "runuser -u deploy -- sh /tmp/planted.sh 2>/dev/null")
