@@ -16,7 +16,8 @@ from .run import Failed, Run, now
 from .service import Process, Service
 from .units import systemctl
 
-_PROPERTIES = ("ActiveState", "SubState", "Job", "NRestarts", "Result", "ExecMainStatus")
+_PROPERTIES = ("ActiveState", "SubState", "Job", "NRestarts", "Result", "ExecMainStatus",
+               "ActiveEnterTimestampMonotonic")  # fmt: skip
 _OVER = {"inactive", "failed", "unknown"}
 _MARGIN = 10
 """Seconds beyond its own limit that a stop may take: systemd kills at that limit."""
@@ -38,6 +39,8 @@ class ProcessUnits:
         self._groups = [[process for process in service.processes if process.single == single] for single in (0, 1)]
         self._commands: dict[str, _HealthCommand] = {}
         self._since = time.time()
+        self._entered = 0.0
+        """When the newest process that `_require_up` asked for became active, by the monotonic clock."""
         self.failed = ""
         """The unit whose process did not hold."""
         self.signalled = False
@@ -92,7 +95,7 @@ class ProcessUnits:
     # Check
 
     def await_up(self, slot: str, release: str, since: float, *, single: bool = False) -> None:
-        """Wait until processes have run for `settle` seconds, or raise Failed. since: their start.
+        """Wait until processes have run for `settle` seconds, or raise Failed. since: systemd was told to start them.
 
         single: wait for the single processes, else for the others
         """
@@ -101,10 +104,12 @@ class ProcessUnits:
         while group:
             pending = self._require_up(slot, group)
             unwell = "" if pending else self._unwell(slot, release, group, _OFTEN, 1)
-            if not pending and not unwell and now() - since >= settle:
+            # A busy systemd may have started them only now.
+            up = min(now() - since, time.monotonic() - self._entered)
+            if not pending and not unwell and up >= settle:
                 return
             if now() - since >= health.timeout:
-                raise Failed(unwell or f"{pending} did not start in {health.timeout} s")
+                raise Failed(unwell or f"{pending or group[0].of(slot)} did not start in {health.timeout} s")
             self._run.pause(0.1)
 
     def require_well(self, slot: str, release: str) -> None:
@@ -122,8 +127,10 @@ class ProcessUnits:
 
     def _require_up(self, slot: str, group: list[Process]) -> str:
         """Raise Failed if a process did not stay up; return the unit of one that is about to start, if any."""
-        pending = ""
+        pending, self._entered = "", 0.0
         for unit, shown in units.show_all([process.of(slot) for process in group], *_PROPERTIES).items():
+            entered = shown.get("ActiveEnterTimestampMonotonic", "")
+            self._entered = max(self._entered, int(entered) / 1e6 if entered.isdigit() else 0.0)
             if shown.get("Job", "0") not in {"", "0"}:
                 pending = unit
             elif why := _why_down(shown):

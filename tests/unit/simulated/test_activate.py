@@ -16,7 +16,10 @@ __all__ = ["host", "simulated_host"]
 DEPLOY = steps.activate(SERVICE, Activation("deploy", NEW, OLD))
 STATES = "systemctl list-units --all --full --plain --no-legend"
 RETIRED = "systemctl show myapp@blue.service --no-pager -p ActiveState -p NRestarts"
-SHOWS = "systemctl show --no-pager -p ActiveState -p SubState -p Job -p NRestarts -p Result -p ExecMainStatus"
+SHOWS = (
+    "systemctl show --no-pager -p ActiveState -p SubState -p Job -p NRestarts -p Result -p ExecMainStatus"
+    " -p ActiveEnterTimestampMonotonic"
+)
 
 
 def test_traffic_moves_after_the_check_and_the_old_slot_stops_after_the_commit(host: SimulatedHost) -> None:
