@@ -107,7 +107,8 @@ class Copies:
 
     def flush(self) -> None:
         """Flush all copies to the disk, so that a power cut leaves no file empty."""
-        programs.ask("sync", "-f", f"{self._root.path}/{self._name}", seconds=_SYNC_SECONDS)
+        # Not by its path, which the former owner could lead to a device.
+        programs.ask("sync", "-f", f"/proc/{os.getpid()}/fd/{self.folder.descriptor}", seconds=_SYNC_SECONDS)
 
     def put(self, folder: Folder, name: str, inode: int) -> None:
         """Put the copy of a file in its place; hard links to one file stay links to one copy."""

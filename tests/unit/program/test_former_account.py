@@ -127,6 +127,28 @@ def test_a_directory_that_the_former_account_puts_in_the_place_of_the_copies_is_
     assert (left.stat().st_uid, len(list(left.iterdir()))) == (owner, int(owner == 0))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root makes the directory of copies")
+def test_the_copies_are_flushed_and_not_what_the_former_account_puts_in_their_place(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: root opened, by the name of the directory of copies, any file or device that a link there led to."""
+    asked, real = list[tuple[int, bool]](), programs.ask
+
+    def ask(*words: str, **limits: float) -> programs.Completed:
+        place, ended = Path(words[-1]).stat(), real(*words, **limits)  # type: ignore[arg-type]
+        asked.append((place.st_ino, ended.well))
+        return ended
+
+    monkeypatch.setattr(programs, "ask", ask)
+    with Folder.open(str(tmp_path)) as root, Copies(run, root, {}) as made:
+        copies = tmp_path / f"{file_copies.PREFIX}{run.id}"
+        aside = copies.rename(tmp_path / "aside")
+        copies.symlink_to("/dev/watchdog")
+        made.flush()
+        copies.unlink()
+        assert asked == [(aside.stat().st_ino, True)]
+
+
 # Takes a lease on each of its arguments, and gives it up a moment after the kernel has asked for that.
 LEASES = """
 import fcntl, os, signal, sys, time

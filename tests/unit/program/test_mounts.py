@@ -65,7 +65,11 @@ def test_mounts_of_other_accounts_are_found_the_newest_first(monkeypatch: pytest
     (tmp_path / "self").mkdir()
     (tmp_path / "self/mountinfo").write_bytes(LINES)
     monkeypatch.setattr(mounts, "PROC", str(tmp_path))
-    theirs = [Mount("/opt/apps/shop/\rd", 1003), Mount("/opt/apps/shop/a b\nc", 1001), Mount("/opt/apps/shop", 1000)]
+    theirs = [
+        Mount("/opt/apps/shop/\rd", 1003, "37"),
+        Mount("/opt/apps/shop/a b\nc", 1001, "31"),
+        Mount("/opt/apps/shop", 1000, "30"),
+    ]
     assert mounts.found("/opt/apps/shop", "/run/shop") == theirs
     assert mounts.found("/opt/apps/sho", "/run/shop") == []
 
@@ -119,14 +123,45 @@ def test_a_mount_of_an_account_is_taken_away(hung: str, run: Run) -> None:
 
 def test_what_an_account_has_mounted_anywhere_is_taken_away(hung: str, run: Run) -> None:
     mounts.detach_all_of(run, _nobody().uid + 1)
-    assert mounts.found(hung) == [Mount(hung, _nobody().uid)]
+    assert [mount[:2] for mount in mounts.found(hung)] == [(hung, _nobody().uid)]
     mounts.detach_all_of(run, _nobody().uid)
     assert mounts.found(hung) == []
 
 
+def test_root_unmounts_what_it_has_found_and_not_what_a_path_leads_to_now(
+    hung: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: the account put a link in the place of a directory above, and root took away a file system of others."""
+    above = Path(hung).parent / "above"
+    victim = above.with_name("victim")
+    for folder in (above / "place", victim / "place"):
+        folder.mkdir(parents=True)
+    libc, real = ctypes.CDLL(None), mounts.found
+
+    def exchanged(*places: str) -> list[Mount]:
+        mounted = real(*places)
+        if not above.is_symlink():
+            above.rename(f"{above}-aside")
+            above.symlink_to(victim)
+        return mounted
+
+    nobody = _nobody()
+    with hung_mount.mounted(str(above / "place"), nobody.uid, nobody.gid):
+        try:
+            assert not libc.mount(b"tmpfs", str(victim / "place").encode(), b"tmpfs", 0, b"")
+            (victim / "place/data").touch()
+            monkeypatch.setattr(mounts, "found", exchanged)
+            mounts.detach(run, str(above))
+            assert (victim / "place/data").exists()
+            assert [mount.path for mount in real(f"{above}-aside")] == [f"{above}-aside/place"]
+            mounts.require_none(run, f"{above}-aside")
+            assert real(f"{above}-aside") == []
+        finally:
+            libc.umount2(str(victim / "place").encode(), hung_mount.FORCE_AND_DETACH)
+
+
 def test_an_account_that_mounts_again_and_again_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mounts, "_unmount", str)
-    monkeypatch.setattr(mounts, "found", lambda *_: [Mount("/opt/apps/shop", 1000)])
+    monkeypatch.setattr(mounts, "found", lambda *_: [Mount("/opt/apps/shop", 1000, "30")])
     with pytest.raises(Refused, match="lock the account with the uid 1000"):
         mounts.require_none(run, "/opt/apps/shop")
 
