@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import stat
 
 from .accounts import Account
 from .files import read
@@ -47,9 +48,7 @@ class Check:
             for name in folder.names():
                 if ".new-" in name:
                     folder.remove(name)
-            status, live = folder.status("live"), read(f"{self._folder}/live")
-            given = status and status.st_uid == self._account.uid and live and token and token[1] in live.data
-            if token and given and as_written(self._name):
+            if token and as_written(self._name) and self._has(folder, "live"):
                 self._token = token[1].decode()
                 return
             # 32 digits: more would need a larger map_hash_bucket_size in nginx.
@@ -58,12 +57,23 @@ class Check:
 
     def hand_out(self, run: str) -> None:
         """Give the account the secret, after nginx has it. If setup is killed before, the next one makes another."""
-        for way in WAYS:
-            data, part = f"X-Loop-Check: {self._token} {way}\n".encode(), f"{way}.new-{run}"
-            former = read(f"{self._folder}/{way}")
-            if not self.renewed and former and former.data == data:
-                continue
-            with Folder.open(self._folder) as folder:
+        with Folder.open(self._folder) as folder:
+            time = os.stat("map", dir_fd=folder.descriptor, follow_symlinks=False).st_mtime_ns
+            for way in WAYS:
+                data, part = f"X-Loop-Check: {self._token} {way}\n".encode(), f"{way}.new-{run}"
+                if not self.renewed and self._has(folder, way):
+                    continue
                 folder.write(part, data, 0o400)
                 os.chown(part, self._account.uid, -1, dir_fd=folder.descriptor, follow_symlinks=False)
+                os.utime(part, ns=(time, time), dir_fd=folder.descriptor, follow_symlinks=False)
                 folder.rename(part, way)
+
+    def _has(self, folder: Folder, way: str) -> bool:
+        """Return whether the account was given a file, as root has made it: with the time of nginx's file.
+
+        Root does not open it: the account owns it, and may have a lease on it (F_SETLEASE).
+        """
+        theirs, ours = folder.status(way), folder.status("map")
+        if theirs is None or ours is None or not stat.S_ISREG(theirs.st_mode):
+            return False
+        return (theirs.st_uid, theirs.st_mtime_ns) == (self._account.uid, ours.st_mtime_ns)
