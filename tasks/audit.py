@@ -10,8 +10,11 @@ from tasks.engine.errors import UsageError
 from tasks.executor import ROOT, invocation, verb
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tasks.engine.audit.export import Database
     from tasks.engine.audit.findings import Finding, Package
+    from tasks.engine.audit.of_hosts import Faults
     from tasks.engine.config.service import Service
     from tasks.engine.fleet.member import Member
 
@@ -30,7 +33,7 @@ def audit(c: Any, db: str = "", locked: bool = False, json: bool = False) -> Non
 
     from tasks import runner
     from tasks.engine import plain_file
-    from tasks.engine.audit import export, findings, online
+    from tasks.engine.audit import export, findings, of_hosts
     from tasks.engine.config import service
     from tasks.engine.report import output
 
@@ -39,12 +42,14 @@ def audit(c: Any, db: str = "", locked: bool = False, json: bool = False) -> Non
         export.check(path)
     described = service.describe(service.load(ROOT / "service" / "service.yaml"))
     ignored = described.audit.ignore
-    packages = _locked(described)
+    pinned = _locked(described)
     members = _fleet(c, locked=locked)
-    there, remarks = _running(members)
-    packages += there
-    names = {(one.name, one.version) for one in packages}
-    database = export.read(path, {name for name, _ in names}) if path else online.ask(names)
+    listed, remarks = _running(members)
+    database, faults = _advisories(path, pinned, listed)
+    for member in members:
+        member.error = faults.get(member.host.name, member.error)
+    packages = [*pinned, *(one for host, found in listed.items() if host not in faults for one in found)]
+    names = of_hosts.names(packages)
     today = datetime.now(timezone.utc).date().isoformat()
     found = findings.find(packages, database.advisories, ignored, today)
     remarks += findings.idle(ignored, found, today)
@@ -81,15 +86,29 @@ def _fleet(c: Any, *, locked: bool) -> list[Member]:
     return runner.open_fleet(c)[1]
 
 
-def _running(members: list[Member]) -> tuple[list[Package], list[str]]:
-    """Return the packages that run on the hosts, and remarks on hosts that do not tell theirs."""
+def _running(members: list[Member]) -> tuple[dict[str, tuple[Package, ...]], list[str]]:
+    """Return the packages that run on each host, and remarks on hosts that do not tell theirs."""
     from tasks import runner
     from tasks.engine.audit import packages
     from tasks.engine.host import questions
 
     answers = runner.ask(members, lambda one: packages.running(one.host.name, one.ask(questions.state())))
-    found = [package for listed, _ in answers.values() for package in listed]
-    return found, [remark for _, remarks in answers.values() for remark in remarks]
+    remarks = [remark for _, remarks in answers.values() for remark in remarks]
+    return {host: listed for host, (listed, _) in answers.items()}, remarks
+
+
+def _advisories(
+    path: Path | None, pinned: list[Package], listed: dict[str, tuple[Package, ...]]
+) -> tuple[Database, Faults]:
+    """Return the advisories, and the errors of hosts whose packages cannot be compared. path: of an export."""
+    from tasks.engine.audit import export, of_hosts, online
+
+    if path:
+        every = [*pinned, *(one for found in listed.values() for one in found)]
+        database, faults = export.read(path, {one.name for one in every}), of_hosts.Faults()
+    else:
+        database, faults = of_hosts.ask(online.ask, pinned, listed)
+    return database, {**faults, **of_hosts.excessive(listed, database)}
 
 
 def _lines(found: Sequence[Finding], remarks: Sequence[str], database: Database, number: int) -> Iterator[str]:

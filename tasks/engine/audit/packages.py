@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from tasks.engine.audit.findings import Package
-from tasks.engine.errors import UsageError
+from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.host.facts import Facts
 from tasks.engine.release import lockfile, requirement_lines
 from tasks.engine.release.lockfile import Lock
@@ -41,7 +41,10 @@ def own(root: Path) -> tuple[Package, ...]:
 
 
 def running(host: str, facts: Facts) -> tuple[tuple[Package, ...], tuple[str, ...]]:
-    """Return the packages of the releases that have the traffic or would after a boot; and remarks on the host."""
+    """Return the packages of the releases that have the traffic or would after a boot; and remarks on the host.
+
+    Raise LoopError for a release that has a package twice: it could have as many findings as the host likes.
+    """
     releases = dict.fromkeys(filter(None, (facts.live_release, facts.committed_release)))
     if not releases:
         return (), (f"{host}: nothing is deployed there",)
@@ -49,8 +52,15 @@ def running(host: str, facts: Facts) -> tuple[tuple[Package, ...], tuple[str, ..
     remarks = []
     for release in releases:
         record = next((one for one in facts.releases if one.get("id") == release), {})
-        listed = _listed(record)
-        found += [Package(canonicalize_name(name), version, f"{host} (release {release})") for name, version in listed]
+        listed = [(canonicalize_name(name), version) for name, version in _listed(record)]
+        if len({name for name, _ in listed}) < len(listed):
+            raise LoopError(
+                f"the host lists a package of release {release} twice, which is impossible",
+                where=host,
+                next=f"look at release.json there: fab shell -H {host}",
+                code="lies",
+            )
+        found += [Package(name, version, f"{host} (release {release})") for name, version in listed]
         if not listed:
             remarks.append(f"{host}: release {release} has no list of its packages; the next deploy brings one")
     return tuple(found), tuple(remarks)

@@ -8,7 +8,7 @@ import pytest
 
 from tasks.engine.audit import packages
 from tasks.engine.audit.findings import Package
-from tasks.engine.errors import UsageError
+from tasks.engine.errors import LoopError, UsageError
 from tests.support.host_facts import COMMITTED, NEW, OLD, TRIED, serving, vary
 
 PINNED = "flask==3.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
@@ -44,3 +44,11 @@ def test_a_record_that_lists_nothing_is_told(listed: object) -> None:
 def test_a_host_without_a_release_is_told() -> None:
     facts = vary(serving(), {"state current": "", "state live": ""})
     assert packages.running("shire01", facts) == ((), ("shire01: nothing is deployed there",))
+
+
+def test_a_host_that_lists_one_package_twice_lies() -> None:
+    """Once: five thousand versions of one package, all vulnerable, made the output of all hosts endless."""
+    facts = serving()._replace(releases=({"id": NEW, "packages": ["Flask==3.0", "flask==3.1"]},))
+    with pytest.raises(LoopError, match=f"lists a package of release {NEW} twice") as failed:
+        packages.running("shire01", facts)
+    assert (failed.value.code, failed.value.where) == ("lies", "shire01")
