@@ -16,6 +16,11 @@ from flask import redirect, url_for
 @app.get("/go")
 def go():
     return redirect(url_for("healthz", _external=True))
+
+
+@app.get("/lead")
+def lead():
+    return "not led", {"X-Accel-Redirect": "/shop/.application-shop"}
 """
 SHARED = {"server_name": [NAME, "www.myapp.example"], "hsts": 300, "error_page": "pages/502.html"}
 

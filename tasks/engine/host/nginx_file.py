@@ -107,8 +107,9 @@ def _below(nginx: Nginx, values: Mapping[str, str]) -> dict[str, str]:
     path = quote.nginx(nginx.path) if nginx.path else ""
     within = {**values, "path": path, "path_pattern": path.replace(".", r"\.")}
     outside = _part("outside", within) if path else ""
+    led = _part("led", within) if path else ""
     refuse = textwrap.indent(_part("refuse", values), "    ") if path and values["refusals"] else ""
-    return {"path": path, "prefix": path or '""', "outside": outside, "refuse_within": refuse}
+    return {"path": path, "prefix": path or '""', "outside": outside, "led": led, "refuse_within": refuse}
 
 
 def _about_clients(nginx: Nginx, variable: str) -> dict[str, str]:

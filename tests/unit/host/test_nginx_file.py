@@ -226,6 +226,8 @@ def test_what_a_service_has_below_its_path_is_the_same_as_without_it() -> None:
     assert not re.findall(r"^ *error_page (?:=?[0-9]+ )+(?![0-9=])(?!/a\.b/)[^\n]*", location, re.MULTILINE)
     assert 'if ($request_uri !~ "^/a\\.b/") { return 404; }' in location
     assert "proxy_set_header SCRIPT_NAME /a.b;" in location
+    # An answer of the service leads nginx to no location of another service.
+    assert "\n        proxy_ignore_headers X-Accel-Redirect;" in location
     # nginx runs an `if` in the location that answers, and in no other.
     assert location.count('if ($loop_myapp_turn ~ "^1") { return 403; }') == 2
     (whole,) = nginx_file.render(SERVICE._replace(nginx=WHOLE), ipv6=True).values()
