@@ -9,7 +9,10 @@ import pwd
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from . import nginx_conf, programs
@@ -21,6 +24,8 @@ HOME, SHELL = "/nonexistent", "/usr/sbin/nologin"
 SYSTEM_UIDS = range(1, 1000)
 _DESCRIPTORS = 4096
 """This program has fewer files open."""
+_SET_DUMPABLE = 4
+"""PR_SET_DUMPABLE of prctl(2), which Python does not offer."""
 _Key = TypeVar("_Key", str, int)
 
 
@@ -104,10 +109,34 @@ def make_service_account(run: Run, name: str) -> Account:
 
 def become(account: Account) -> None:
     """Give up root for good: this process keeps only the rights of the account, whose processes cannot trace it."""
-    os.setgroups(os.getgrouplist(account.name, account.gid))
-    os.setgid(account.gid)
-    os.setuid(account.uid)
+    with leaving_no_core():
+        os.setgroups(os.getgrouplist(account.name, account.gid))
+        os.setgid(account.gid)
+        os.setuid(account.uid)
     os.chdir("/")
+
+
+@cache
+def libc() -> Any:
+    """Return the C library. Call this before a fork: to load ctypes takes time."""
+    return import_module("ctypes").CDLL(None)
+
+
+@contextmanager
+def leaving_no_core() -> Iterator[None]:
+    """Let no core have the memory of this process, which is a copy of root's, once the block has given up root.
+
+    The account can end this process by a signal. With fs.suid_dumpable=2 that makes a core, and the program which
+    core_pattern names may let the account read it. A limit (RLIMIT_CORE) would not do: for 0 that program starts all
+    the same. The kernel resets the flag at each change of the account, so until it is set again signals wait.
+    """
+    prctl = libc().prctl
+    former = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+        prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
 def as_account(account: Account, work: Callable[[BinaryIO], None], seconds: float, limit: int) -> bytes:
@@ -128,6 +157,8 @@ def within(work: Callable[[BinaryIO], None], seconds: float, limit: int) -> byte
 
 
 def _in_child(account: Account | None, work: Callable[[BinaryIO], None], seconds: float, limit: int) -> bytes:
+    if account:
+        libc()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

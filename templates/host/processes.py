@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from . import small_file
-from .accounts import killed, of_uid
+from .accounts import killed, leaving_no_core, libc, of_uid
 from .run import Refused, Run
 
 SECONDS = 10
@@ -119,6 +119,7 @@ def _waits(pid: int) -> bool:
 
 def _strike(uid: int) -> bool:
     """Kill every process of a uid at once, by a child with this uid; False if the uid's processes prevented that."""
+    libc()
     child = os.fork()
     if child == 0:
         _strike_and_exit(uid)
@@ -138,8 +139,9 @@ def _strike_and_exit(uid: int) -> None:
     """Signal all processes of the uid but this one, PID 1 and root's. Runs in the child."""
     status = 1
     try:
-        os.setgroups([])
-        os.setresuid(uid, uid, uid)
+        with leaving_no_core():
+            os.setgroups([])
+            os.setresuid(uid, uid, uid)
         # A signal from root would reach every process of the host.
         if os.geteuid() != 0:
             with suppress(ProcessLookupError):
