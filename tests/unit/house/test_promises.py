@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from tests.promises import plugin
 from tests.promises.plugin import COLLECTED
-from tests.promises.rows import SEED, Row, chosen
+from tests.promises.rows import SEED, Row, chosen, rows_of
 from tests.promises.table import Logs, full_list, page, read
 from tests.promises.words import SEALED
 from tests.support.forks import Forks
@@ -122,24 +124,39 @@ def test_chance_goes_with_the_seed_and_the_case(run: Run) -> None:
     assert drawn("1") == drawn("1") != drawn("2")
 
 
-@pytest.mark.parametrize("mark", ['"one word"', '"a", "b", part=-1', '"a", "b", parts=1', '"a", ""'])
-def test_a_mark_that_is_wrong_is_refused(run: Run, mark: str) -> None:
-    text = f"import pytest\n\n@pytest.mark.promise({mark})\ndef test_it():\n    pass\n"
-    status, told, _ = run(text=text)
+def test_a_run_with_a_mark_that_is_wrong_is_refused(run: Run) -> None:
+    status, told, _ = run(text='import pytest\n\n@pytest.mark.promise("one word")\ndef test_it():\n    pass\n')
     assert status == pytest.ExitCode.USAGE_ERROR
     assert "test_rows.py::test_it" in told
 
 
+@pytest.mark.parametrize(
+    "mark",
+    [
+        pytest.mark.promise("one word"),
+        pytest.mark.promise("a", "b", part=-1),
+        pytest.mark.promise("a", "b", parts=1),
+        pytest.mark.promise("a", ""),
+    ],
+    ids=lambda mark: f"{mark.args} {mark.kwargs}",
+)
+def test_a_mark_that_is_wrong_is_refused(mark: pytest.MarkDecorator) -> None:
+    item = cast(pytest.Item, SimpleNamespace(nodeid="test_rows.py::test_it", iter_markers=lambda _: [mark.mark]))
+    with pytest.raises(pytest.UsageError, match=r"test_rows\.py::test_it"):
+        rows_of(item)
+
+
 def test_the_shares_of_a_run_are_all_cases_and_each_once(run: Run) -> None:
-    ran = [run("--promises", "all", "--share", f"{number}/3")[2] for number in (1, 2, 3)]
-    whole = run("--promises", "all")[2]
-    assert sorted(line["node"] for logs in ran for line in logs.lines) == sorted(line["node"] for line in whole.lines)
+    ran = [run("--promises", "all", "--share", f"{number}/2")[2] for number in (1, 2)]
+    whole = [f"test_ten[{number}]" for number in range(10)] + [f"test_three[{number}]" for number in range(3)]
+    assert sorted(line["node"].rpartition("::")[2] for logs in ran for line in logs.lines) == whole
     assert all(logs.lines for logs in ran)
-    assert ", share 2/3 of the cases," in page(ran[1], {})
-    for share in ("4/3", "x"):
-        status, said, _ = run("--share", share)
-        assert status == pytest.ExitCode.USAGE_ERROR
-        assert "is no share, such as 1/4" in said
+    assert ", share 2/2 of the cases," in page(ran[1], {})
+    status, said, _ = run("--share", "3/2")
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "is no share, such as 1/4" in said
+    with pytest.raises(pytest.UsageError, match="is no share, such as 1/4"):
+        plugin._take_share(cast(pytest.Config, None), [], "x")
 
 
 def test_a_run_tries_the_cases_of_one_promise(run: Run) -> None:
