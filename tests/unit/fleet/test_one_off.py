@@ -127,9 +127,10 @@ def dripping(theirs: socket.socket, first: bytes = b"") -> Iterator[None]:
     ended = threading.Event()
 
     def drip() -> None:
-        theirs.sendall(first)
-        while not ended.wait(0.1):
-            with suppress(OSError):
+        # The other side may have ended.
+        with suppress(OSError):
+            theirs.sendall(first)
+            while not ended.wait(0.1):
                 theirs.sendall(b"\n")
 
     thread = threading.Thread(target=drip)
