@@ -67,7 +67,7 @@ PYTHON = shutil.which("python3", path=PATH) or sys.executable
 BODY = "import sys; stream = sys.stdin.buffer; exec(compile(stream.read(int(stream.readline())), 'program', 'exec'))"
 PRELOAD = """
 import {needs}
-import builtins, sys
+import builtins, importlib, pathlib, sys, typing
 builtins.LAB = "/@lab"
 sys.path.insert(0, {folder!r})
 import host_sources, {modules}
@@ -155,7 +155,7 @@ class SimulatedHost:
         (self.folder / "proc/uptime").write_text("1000.00 1.00\n")
         (self.folder / "proc/self").symlink_to("/proc/self")
         rules = (" ".join(("systemctl", *words)) for words in layout.commands(self.service))
-        (self.folder / "rules").write_text("".join(f"{rule}\n" for rule in rules))
+        (self.folder / "rules").write_text("".join(f"{rule}\n" for rule in ("RULES='", *rules, "'")))
         self.boot()
 
     def boot(self) -> None:
