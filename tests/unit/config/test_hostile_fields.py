@@ -23,7 +23,7 @@ from tests.promises.words import NO_INJECTION
 from tests.support.nasty_texts import ANY, TEXTS, YAML, harmless, in_yaml
 from tests.support.service_fields import FIELDS, GOOD, KEYS, SMALLEST, Read, fields, written
 
-NASTY = pytest.mark.promise(NO_INJECTION, "a nasty text in every field of service.yaml and hosts.yaml", part=20)
+NASTY = pytest.mark.promise(NO_INJECTION, "a nasty text in every field of service.yaml and hosts.yaml", part=12)
 ANYTHING = pytest.mark.promise(
     NO_INJECTION, "any text, made up, in every field of service.yaml and hosts.yaml", part=12
 )

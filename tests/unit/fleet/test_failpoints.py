@@ -13,6 +13,7 @@ from tasks.engine.errors import LoopError, UsageError
 from tasks.engine.fleet import failpoints
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation
+from tests.promises.words import AGAIN
 from tests.support.clone import Clone
 from tests.support.hosts import Hosts
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, host, serving, simulated_host
@@ -51,7 +52,13 @@ def test_what_is_listed_is_what_is_in_the_scripts_and_in_the_controller() -> Non
     assert len(failpoints.names()) == len(set(failpoints.names()))
 
 
-@pytest.mark.parametrize(("name", "ready"), [*activation("activate"), *activation("undo")])
+def by_step() -> list[tuple[str, Callable[[SimulatedHost], None]]]:
+    """Return the steps of a deploy and those of an undo, pair by pair: a short run tries one of each."""
+    return sorted([*activation("activate"), *activation("undo")], key=lambda each: each[0].partition(".")[2])
+
+
+@pytest.mark.promise(AGAIN, "a failpoint at each step of an activation, on a simulated host", part=26)
+@pytest.mark.parametrize(("name", "ready"), by_step())
 def test_each_step_of_an_activation_is_passed_and_breaks_there(
     tmp_path: Path, name: str, ready: Callable[[SimulatedHost], None]
 ) -> None:

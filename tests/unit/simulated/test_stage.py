@@ -16,6 +16,7 @@ from tasks.engine.fleet import failpoints
 from tasks.engine.host import steps
 from tasks.engine.host.steps import Activation, HostStep, Staging
 from tasks.engine.release import archive
+from tests.promises.words import AGAIN
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, host, serving, simulated_host
 
 __all__ = ["host", "simulated_host"]
@@ -488,6 +489,7 @@ def test_a_stage_that_fails_in_the_middle_of_it_leaves_the_damaged_one_where_it_
     assert [Path(path).name for path in host.leftovers()] == [f".part-old-{OLD}"]
 
 
+@pytest.mark.promise(AGAIN, "a stage that fails or dies at each of its steps, on a simulated host", part=13)
 @pytest.mark.parametrize("action", ["fail", "die"])
 @pytest.mark.parametrize("point", [name for name in failpoints.names() if name.startswith("stage.")])
 def test_each_place_is_passed_and_the_next_run_makes_it_whole(tmp_path: Path, point: str, action: str) -> None:
