@@ -234,7 +234,7 @@ def test_an_index_that_sends_more_than_uv_may_hold_fails_the_lock(root: Path, mo
     monkeypatch.setattr(local_program, "MEMORY", 192 << 20)
     relock.make(root, ">=3.9")
     before = text(root)
-    files = {"top-2.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: top\nVersion: 2.0\n\n" + " " * (256 << 20)}
+    files = {"top-2.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: top\nVersion: 2.0\n\n" + " " * (192 << 20)}
     distributions.wheel(root.parent / "links", "top", "2.0", files=files)
     with pytest.raises(UsageError, match="uv could not lock") as caught:
         relock.make(root, ">=3.9", upgrade=True)

@@ -226,7 +226,7 @@ def test_a_wheel_that_takes_more_memory_than_pip_may_use_is_named(links: Path, m
     monkeypatch.setattr(pip, "_watched", STARTED)
     monkeypatch.setattr(local_program, "MEMORY", 128 << 20)
     one = pin("one", distributions.wheel(links, "one", "1.0"))
-    files = {"two-1.0.dist-info/METADATA": METADATA.replace("one", "two") + " " * (128 << 20)}
+    files = {"two-1.0.dist-info/METADATA": METADATA.replace("one", "two") + " " * (64 << 20)}
     two = pin("two", distributions.wheel(links, "two", "1.0", files=files))
     with pytest.raises(UsageError, match=r"pip cannot read what is fetched for two==1\.0; it may use") as caught:
         fetch(links, one, two)
