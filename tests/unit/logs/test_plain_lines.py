@@ -248,11 +248,11 @@ def test_no_line_is_lost_or_repeated_and_those_of_others_stay_alone(steps: list[
 
 def test_many_lines_of_many_processes_take_little_time() -> None:
     dice = random.Random(7)
-    entries = [lines([dice.choice(WORDS)], f"web {dice.randrange(90)}", began=100 + n / 1e4)[0] for n in range(50_000)]
+    entries = [lines([dice.choice(WORDS)], f"web {dice.randrange(90)}", began=100 + n / 1e4)[0] for n in range(20_000)]
     began = time.process_time()
-    assert len(list(tracebacks.oldest_first(entries))) > 10_000
-    assert len(list(tracebacks.newest_first(reversed(entries)))) > 10_000
-    assert time.process_time() - began < 20
+    assert len(list(tracebacks.oldest_first(entries))) > 4_000
+    assert len(list(tracebacks.newest_first(reversed(entries)))) > 4_000
+    assert time.process_time() - began < 8
 
 
 def test_the_host_sends_every_line_of_a_traceback_whatever_the_level() -> None:

@@ -92,11 +92,15 @@ def test_the_lines_of_the_run_are_read_before_the_payload() -> None:
     assert (transcript.last("run"), transcript.last("who"), transcript.last("rest")) == (RUN.id, RUN.who, "p")
 
 
-@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\n\r"), max_size=50))
-@settings(max_examples=20, deadline=None)
-def test_a_step_of_any_characters_arrives_as_it_is(text: str) -> None:
-    transcript = LocalShell(program=PROGRAM).execute(told_to(f"report('is', {text!r})"), RUN, ignore)
-    assert transcript.last("is") == text
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\n\r")
+
+
+# Several texts a process: its start takes longer than a hundred of them.
+@given(texts=st.lists(st.text(CHARACTERS, max_size=50), min_size=10, max_size=20))
+@settings(max_examples=3, deadline=None)
+def test_a_step_of_any_characters_arrives_as_it_is(texts: list[str]) -> None:
+    do = f"for text in {texts!r}:\n    report('is', text)\n"
+    assert LocalShell(program=PROGRAM).execute(told_to(do), RUN, ignore).all("is") == tuple(texts)
 
 
 def test_a_payload_that_nobody_reads_does_not_hide_the_exit_status() -> None:
