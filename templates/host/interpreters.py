@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
+from collections.abc import Iterator
 from importlib import import_module
 
 from . import programs, this_interpreter, trust
@@ -68,10 +70,20 @@ def _describe(path: str) -> Python | None:
 
 def _open_place(path: str) -> str:
     """Return where an account that is neither root nor ours can exchange an interpreter or its standard library."""
-    real = os.path.realpath(path)
-    above, name = os.path.dirname(os.path.dirname(real)), os.path.basename(real)
-    places = (path, *(f"{above}/{library}/{name}/os.py" for library in _LIBRARIES))
+    places = (path, *_libraries(os.path.realpath(path)))
     return next(filter(None, map(trust.open_place, places)), "")
+
+
+def _libraries(path: str) -> Iterator[str]:
+    """Yield where the standard library of an interpreter may be, even if it is not there now: it may come back."""
+    above, name = os.path.dirname(os.path.dirname(path)), os.path.basename(path)
+    for library in (f"{above}/{library}" for library in _LIBRARIES):
+        if "3." in name:
+            yield f"{library}/{name}/os.py"
+        else:
+            # The name does not say which it is.
+            yield library
+            yield from (f"{place}/os.py" for place in glob.glob(f"{glob.escape(library)}/python3.*"))
 
 
 def _is_this_one(path: str) -> bool:

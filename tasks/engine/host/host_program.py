@@ -67,22 +67,50 @@ shared() {{
     getent group "$2" | cut -d: -f4 | tr , '\\n'
   }} | grep -v -x -e root -e "$(id -un)" | grep -q .
 }}
+# Whether such an account may exchange what a path leads to: each directory and each link on the way counts.
+open() {{
+  left=${{1#/}} at='' links=0
+  while [ -n "$left" ]; do
+    here=$at/${{left%%/*}}
+    case $left in */*) left=${{left#*/}} ;; *) left= ;; esac
+    case ${{here##*/}} in '' | .) continue ;; ..) at=${{at%/*}} && continue ;; esac
+    [ -e "$here" ] || [ -L "$here" ] || return 1
+    set -- $(stat -c '%A %u %g' "$here")
+    [ "$2" = 0 ] || [ "$2" = "$(id -u)" ] || return 0
+    case $1 in
+      l*)
+        to=$(readlink "$here") links=$((links + 1))
+        [ "$links" -le 40 ] || return 0
+        case $to in /*) at= ;; esac
+        left=$to/$left
+        continue
+        ;;
+      *w[x-]) return 0 ;;
+      ?????w*) ! shared "$here" "$3" || return 0 ;;
+    esac
+    at=$here
+  done
+  return 1
+}}
 found=
 for python in /usr/bin/python3 /usr/bin/python3.* /usr/local/bin/python3 /usr/local/bin/python3.*; do
   case $python in *-config) continue ;; esac
   [ -f "$python" ] || [ -L "$python" ] || continue
   # Run no interpreter that another account owns, or can exchange: a link may lead through its directory. So run the
-  # file that the links lead to: its path has no link. All but root, whose is `/`, save the time to look in /usr/bin.
-  real=$(readlink -f "$python") above=$real
-  [ -e "$real" ] || above=${{real%/*}}
-  case $real in /usr/bin/*) [ -O / ] || above= ;; esac
-  while [ -n "$above" ]; do
-    set -- $(stat -c '%A %u %g' "$above")
-    case $1 in *w[x-]) break ;; ?????w*) ! shared "$above" "$3" || break ;; esac
-    [ "$2" = 0 ] || [ -O "$above" ] || break
-    above=${{above%/*}}
-  done
-  [ -n "$real" ] && [ -z "$above" ] || continue
+  # file that the links lead to: its path has no link. It runs its standard library, which may have links, at its start.
+  # All but root, whose is `/`, save the time to look in /usr/bin.
+  real=$(readlink -f "$python") version='python3.*'
+  [ -n "$real" ] || continue
+  case ${{real##*/}} in *3.*) version=${{real##*/}} ;; esac
+  [ -O / ] || case $real in /usr/bin/*) version= ;; esac
+  if [ -n "$version" ]; then
+    ! open "$real" || continue
+    for library in "${{real%/*/*}}/lib" "${{real%/*/*}}/lib64"; do
+      for each in "$library"/$version; do
+        ! open "$each/os.py" || continue 3
+      done
+    done
+  fi
   if why=$("$real" -I -S -c '{_TRY}' </dev/null 2>&1); then
     [ -n "$place" ] || exec "$real" -I -S -c "{_START}"
     exec "$real" -I -S ./__main__.py

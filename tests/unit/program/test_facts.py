@@ -602,8 +602,11 @@ def test_an_interpreter_to_which_another_account_leads_is_not_started(pythons: P
     library = pythons / "ours/lib/python3.13"
     library.mkdir(parents=True)
     os.chown(library, 65534, -1)
+    # The same, where the name does not say which library it is.
+    script(ours / "python", f"touch {pythons}/started; echo path /y; echo version 3.12.1")
+    (pythons / "python3.14").symlink_to(ours / "python")
     found = interpreters.ask("")
-    assert [one.flaws for one in found] == [f"open {theirs}", f"open {library}"]
+    assert [one.flaws for one in found] == [f"open {theirs}", f"open {library}", f"open {library}"]
     assert not (pythons / "started").exists()
 
 

@@ -184,6 +184,37 @@ def test_root_starts_no_python_that_a_group_or_a_list_lets_others_exchange() -> 
         assert set((place / "ran").read_text().split()) == {"python3.12", "python3.13"}
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another account")
+def test_root_starts_no_python_whose_standard_library_another_account_can_exchange() -> None:
+    """Once: only the way to the interpreter was looked at, and it imports the library at its start."""
+    with tempfile.TemporaryDirectory(dir="/run") as folder:
+        place = Path(folder)
+        for name in ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14"):
+            for path in (place / name / "bin", place / name / f"lib/{name}"):
+                path.mkdir(parents=True)
+            stand_in(place / name / "bin", name, f"echo {name} >>{place}/ran; exit 1")
+            (place / name / f"lib/{name}/os.py").touch()
+            (place / "bin").mkdir(exist_ok=True)
+            (place / "bin" / name).symlink_to(place / name / "bin" / name)
+        os.chown(place / "python3.11/lib/python3.11", 65534, -1)
+        os.chown(place / "python3.12/lib/python3.12/os.py", 65534, -1)
+        # Root's own in the end, but by a link in a directory of another account.
+        (place / "theirs").mkdir()
+        (place / "theirs/link").symlink_to(place / "python3.10/lib/python3.10")
+        os.chown(place / "theirs", 65534, -1)
+        shutil.rmtree(place / "python3.13/lib/python3.13")
+        (place / "python3.13/lib/python3.13").symlink_to("../../theirs/link")
+        # Not there at the moment, in a directory of that account; and a name that does not say which library it is.
+        (place / "python3.11/lib/python3.11/os.py").unlink()
+        stand_in(place / "python3.14/bin", "python", f"echo python >>{place}/ran; exit 1")
+        (place / "bin/python3.14").unlink()
+        (place / "bin/python3.14").symlink_to(place / "python3.14/bin/python")
+        os.chown(place / "python3.14/lib/python3.14/os.py", 65534, -1)
+        text = host_program.STARTER.replace("/usr/bin/", f"{place}/bin/").replace("/usr/local/bin/python3", "/none")
+        subprocess.run(["sh", "-c", text], input=b"\n4\ntextnonce\n", capture_output=True, check=False)
+        assert set((place / "ran").read_text().split()) == {"python3.10"}
+
+
 def test_where_no_copy_is_kept_no_python_is_started_before_the_program_is_sent(tmp_path: Path) -> None:
     """A first deploy meets that twice: with each start of a Python it takes 15 ms longer."""
     stand_in(tmp_path, "python3", f"touch {tmp_path}/started")
