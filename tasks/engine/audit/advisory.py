@@ -20,6 +20,10 @@ _ORDERED = ("ECOSYSTEM", "SEMVER")
 """The kinds of ranges that order versions; those of GIT have commits."""
 _LONGEST, _SHOWN = 200, 300
 """Characters of a version that may be one, and of a summary that are kept."""
+_MOST = 2_000_000
+"""Texts of all advisories that are kept: of real ones the largest services have some hundred thousand."""
+_PARSED = 10
+"""Texts that take as much memory as an event, whose version is parsed."""
 
 
 class Event(NamedTuple):
@@ -58,6 +62,27 @@ class Advisory(NamedTuple):
     summary: str
     affected: Mapping[str, tuple[Affected, ...]]
 
+    @property
+    def weight(self) -> int:
+        """The memory that it takes, as a number of texts."""
+        entries = [entry for found in self.affected.values() for entry in found]
+        events = sum(1 + len(events) for entry in entries for events in entry.ranges)
+        return len(self.names) + sum(1 + len(entry.versions) for entry in entries) + _PARSED * events
+
+
+class Room:
+    """The room for advisories of one database: a megabyte of them takes up to 17 in memory, and two kB in a zip."""
+
+    def __init__(self) -> None:
+        self._left = _MOST
+
+    def keep(self, found: Advisory | None) -> Advisory | None:
+        """Return the advisory; ValueError if there is no room for it, or was none for the one before."""
+        self._left -= found.weight if found else 0
+        if self._left < 0:
+            raise ValueError("all of them together name more versions of these packages than any real ones")
+        return found
+
 
 def read(record: object, wanted: Collection[str]) -> Advisory | None:
     """Return the advisory; None if it was withdrawn, or names none of the wanted packages."""
@@ -65,18 +90,18 @@ def read(record: object, wanted: Collection[str]) -> Advisory | None:
     if not isinstance(name := value.get("id"), str):
         raise ValueError("it has no id")
     aliases = [_text(one) for one in _items(value.get("aliases"))]
-    affected: dict[str, tuple[Affected, ...]] = {}
+    affected: dict[str, list[Affected]] = {}
     for item in _items(value.get("affected")):
         entry = _mapping(item)
         package = _package(entry)
         if package in wanted:
-            affected[package] = (*affected.get(package, ()), _affected(entry))
+            affected.setdefault(package, []).append(_affected(entry))
     if not affected or value.get("withdrawn"):
         return None
     names = sorted({name, *aliases}, key=lambda one: (not one.startswith("CVE-"), one))
     if not all(map(_NAME.fullmatch, names)):
         raise ValueError(f"it has an impossible name: {next(one for one in names if not _NAME.fullmatch(one))[:100]!r}")
-    return Advisory(tuple(names), _summary(value), affected)
+    return Advisory(tuple(names), _summary(value), {package: tuple(found) for package, found in affected.items()})
 
 
 def is_of_python(record: object) -> bool:

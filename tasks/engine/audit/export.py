@@ -1,6 +1,6 @@
 """Read an export of OSV that the operator brought along: a zip of advisories, or a text of one JSON object a line.
 
-The file may have come from anywhere: its size, its members and their depth are bounded.
+The file may have come from anywhere: its size, its members, their depth and what is kept of them are bounded.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def read(path: Path, wanted: Collection[str]) -> Database:
         head = file.read(4)
         file.seek(0)
         records = _members(file, path) if head.startswith(b"PK") else _lines(file, path)
-        advisories, number, newest = [], 0, ""
+        advisories, number, newest, room = [], 0, "", advisory.Room()
         for where, record in records:
             try:
                 number += advisory.is_of_python(record)
-                found = advisory.read(record, wanted)
+                found = room.keep(advisory.read(record, wanted))
             except ValueError as error:
                 raise _refused(f"an advisory cannot be read: {error}", where) from None
             newest = max(newest, advisory.modified(record))

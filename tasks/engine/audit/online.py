@@ -35,7 +35,8 @@ def ask(packages: Iterable[tuple[str, str]], url: str = URL) -> Database:
             raise ValueError(f"it names {len(found)} advisories")
         names = frozenset(name for name, _ in wanted)
         with pool(len(found)) as executor:
-            records = list(executor.map(partial(_advisory, url=url, wanted=names), sorted(found)))
+            asked = partial(_advisory, url=url, wanted=names, room=advisory.Room())
+            records = list(executor.map(asked, sorted(found)))
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise Unreachable(
@@ -85,8 +86,10 @@ def _listed(result: dict[str, Any]) -> set[str]:
     return set(found)
 
 
-def _advisory(name: str, url: str, wanted: Collection[str]) -> advisory.Advisory | None:
-    return advisory.read(_json(f"{url}/vulns/{quote(name, safe='')}"), wanted)
+def _advisory(name: str, url: str, wanted: Collection[str], room: advisory.Room) -> advisory.Advisory | None:
+    # Ask no more once there is no room.
+    room.keep(None)
+    return room.keep(advisory.read(_json(f"{url}/vulns/{quote(name, safe='')}"), wanted))
 
 
 def _json(address: str, data: bytes | None = None) -> object:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.audit import export
+from tasks.engine.audit import advisory, export
 from tasks.engine.errors import UsageError
 from tests.support import advisories
 from tests.support.advisories import record
@@ -148,3 +148,24 @@ def test_a_damaged_zip_is_read_or_refused(tmp_path: Path) -> None:
         except UsageError:
             ends[1] += 1
     assert all(ends.values())
+
+
+@pytest.mark.parametrize("kind", ["events", "ranges", "versions", "affected", "aliases"])
+def test_advisories_that_take_much_memory_are_refused_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Once: 21 kB of a zip took 169 MB, so 4 MB of it took all memory of the machine."""
+    monkeypatch.setattr(advisory, "_MOST", 1000)
+    value = record("A-1")
+    (entry,) = value["affected"]
+    (ordered,) = entry["ranges"]
+    ordered["events"] = [{"fixed": "1"}] * (90 if kind == "events" else 1)
+    entry["ranges"] = [ordered] * (45 if kind == "ranges" else 1)
+    entry["versions"] = [str(number) for number in range(900 if kind == "versions" else 1)]
+    value["affected"] = [entry] * (40 if kind == "affected" else 1)
+    value["aliases"] = [f"B-{number}" for number in range(900 if kind == "aliases" else 1)]
+    assert names(advisories.export(tmp_path / "one.zip", value)) == ["A-1"]
+    path = advisories.export(tmp_path / "all.zip", value, value)
+    with pytest.raises(UsageError, match="more versions of these packages than any real ones"):
+        names(path)
+    assert export.read(path, {"other"}).advisories == ()

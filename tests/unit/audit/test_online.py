@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.engine.audit import online
+from tasks.engine.audit import advisory, online
 from tasks.engine.errors import Unreachable
 from tests.support.advisories import record
 
@@ -119,3 +119,9 @@ def test_an_answer_that_has_no_end_is_given_up(url: str, monkeypatch: pytest.Mon
     monkeypatch.setattr(online, "_SECONDS", -1)
     with pytest.raises(Unreachable, match="had not ended"):
         online.ask([("flask", "3.0")], url)
+
+
+def test_advisories_that_take_much_memory_are_no_answer(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advisory, "_MOST", 20)
+    with pytest.raises(Unreachable, match="more versions of these packages"):
+        online.ask([("flask", "3.0"), ("jinja2", "3.0")], url)
