@@ -162,8 +162,7 @@ def _in_child(account: Account | None, work: Callable[[BinaryIO], None], seconds
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(reading)
-        _leave_open(writing)
+        leave_open(writing)
         _work_and_exit(account, work, writing, limit)
     os.close(writing)
     written, whose = b"", f"as {account.name}: " if account else ""
@@ -198,13 +197,16 @@ def killed(child: int) -> int | None:
     return None
 
 
-def _leave_open(descriptor: int) -> None:
-    """Close all but one descriptor. Runs in the child, which may outlive us: no lock and no connection may be left."""
+def leave_open(*descriptors: int) -> None:
+    """Close all but these. Runs in a child, which may outlive us: no lock and no connection may be left."""
     silence = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(silence, number)
-    os.closerange(3, descriptor)
-    os.closerange(descriptor + 1, _DESCRIPTORS)
+    first = 3
+    for descriptor in sorted(descriptors):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, _DESCRIPTORS)
 
 
 class _Bounded(io.BytesIO):

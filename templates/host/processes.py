@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from . import small_file
-from .accounts import killed, leaving_no_core, libc, of_uid
+from .accounts import killed, leave_open, leaving_no_core, libc, of_uid
 from .run import Refused, Run
 
 SECONDS = 10
@@ -139,6 +139,7 @@ def _strike_and_exit(uid: int) -> None:
     """Signal all processes of the uid but this one, PID 1 and root's. Runs in the child."""
     status = 1
     try:
+        leave_open()
         with leaving_no_core():
             os.setgroups([])
             os.setresuid(uid, uid, uid)

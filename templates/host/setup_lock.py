@@ -12,7 +12,7 @@ import stat
 import time
 
 from . import activity, locks
-from .accounts import Account, become, killed, of_uid
+from .accounts import Account, become, killed, leave_open, of_uid
 from .folders import Folder, open_leased
 from .processes import name_of
 from .record import FIRST, Record
@@ -81,12 +81,10 @@ def _hold_former(root: str, name: str, line: str, seconds: float) -> None:
     # An account that is gone runs nothing.
     if owner is None or not os.path.lexists(f"{root}/{_FORMER}"):
         return
-    alive, ours = os.pipe()
+    alive, _ours = os.pipe()
     answer, telling = os.pipe()
     child = os.fork()
     if child == 0:
-        os.close(ours)
-        os.close(answer)
         _hold_and_exit(owner, root, f"/run/{name}/ctl/probation/until", line, seconds, telling, alive)
     os.close(alive)
     os.close(telling)
@@ -101,7 +99,7 @@ def _hold_former(root: str, name: str, line: str, seconds: float) -> None:
         raise Busy(holder)
     if word != "held":
         raise Refused(f"{owner.name} cannot lock {root}/{_FORMER}: remove that, and run this again")
-    # `ours` stays open until this program ends, which tells the child to exit.
+    # `_ours` stays open until this program ends, which tells the child to exit.
 
 
 def _hold_and_exit(
@@ -109,6 +107,8 @@ def _hold_and_exit(
 ) -> None:
     """Take the lock, report that, and hold it until the parent ends. Runs in the child."""
     try:
+        # The account can stop this process, which then outlives us.
+        leave_open(telling, alive)
         become(owner)
         with Folder.open(root) as folder:
             descriptor = os.open(_FORMER, _OPEN, dir_fd=folder.descriptor)

@@ -133,6 +133,25 @@ def test_a_former_account_that_stops_the_process_at_its_answer_holds_no_setup(
         os.waitpid(children[0], 0)
 
 
+def test_the_process_that_holds_a_former_lock_has_no_other_lock_and_no_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: stopped by its account, it kept the connection of a setup that had ended."""
+    told = tmp_path / "told"
+
+    def tell(_: object) -> None:
+        told.write_text("".join(f"{path.readlink()}\n" for path in Path("/proc/self/fd").iterdir() if path.exists()))
+        os._exit(0)
+
+    monkeypatch.setattr(setup_lock, "become", tell)
+    (tmp_path / ".activating").touch()
+    with (tmp_path / "lock").open("w"), pytest.raises(Refused):
+        setup_lock._hold_former(str(tmp_path), "myapp", "mine", 1)
+    names = [name.partition(":")[0] for name in told.read_text().split("\n")]
+    assert names.count("pipe") == 2
+    assert not any(name.endswith("/lock") for name in names)
+
+
 def test_setup_waits_for_the_end_of_a_lease_on_the_lock(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

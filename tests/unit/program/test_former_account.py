@@ -105,6 +105,21 @@ def test_a_child_that_the_account_stops_has_not_struck(monkeypatch: pytest.Monke
     assert time.monotonic() - began < 20
 
 
+def test_a_child_that_the_account_freezes_has_no_lock_and_no_connection_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: where cgroups have version 1, that account could keep the lock that setup had taken."""
+    children = list[int]()
+    monkeypatch.setattr(processes, "leaving_no_core", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    monkeypatch.setattr(processes, "killed", children.append)
+    with (tmp_path / "lock").open("w"):
+        assert not processes._strike(FORMER)
+        open_there = {str(path.readlink()) for path in Path(f"/proc/{children[0]}/fd").iterdir()}
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+    assert open_there == {os.devnull}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="this gives a directory away, which takes root")
 @pytest.mark.parametrize("owner", [FORMER, 0], ids=["its own", "with a file in it"])
 def test_a_directory_that_the_former_account_puts_in_the_place_of_the_copies_is_refused(

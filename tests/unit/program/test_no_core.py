@@ -32,7 +32,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         os.write(writing, f"{words} {waits()} {os.geteuid()}\n".encode())
 
     monkeypatch.setattr(accounts, "libc", lambda: SimpleNamespace(prctl=prctl))
-    monkeypatch.setattr(accounts, "_leave_open", lambda _: None)
+    for module in (accounts, processes):
+        monkeypatch.setattr(module, "leave_open", lambda *_: None)
     yield reading
     os.close(reading)
     os.close(writing)
