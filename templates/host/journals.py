@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 
 from . import programs, record
 from .accounts import Account, as_account, find
+from .folders import Folder
 from .record import Record
 from .run import Refused, Run
 
@@ -55,8 +56,7 @@ def revoke(run: Run, known: Record, uids: set[int]) -> None:
     if in_group and programs.ask("gpasswd", "--delete", named, _GROUP).well:
         run.say("account", f"{named} leaves the group {_GROUP}, which an earlier version of this tool put it in")
     uids = uids - {0, *(account.uid for account in map(find, others) if account)}
-    stripped = [_strip(path, uids) for path in _paths()] if uids else []
-    if any(stripped):
+    if uids and _strip_all(uids):
         # A process reads on in a journal that it has open, or that another process has passed to it: begin new files.
         programs.ask("journalctl", "--rotate")
 
@@ -72,24 +72,52 @@ def _deploying(known: Record) -> set[str]:
     return names
 
 
-def _paths() -> Iterator[str]:
-    """Yield the directories of the journals, and all files in them; root owns them."""
-    for top in FILES:
-        for folder, _, names in os.walk(top):
-            yield folder
-            yield from (f"{folder}/{name}" for name in names)
-
-
-def _strip(path: str, uids: set[int]) -> bool:
-    """Remove the accounts from the lists of a file or directory; return whether they had one."""
+def _strip_all(uids: set[int]) -> bool:
+    """Remove the accounts from the lists of all journals and their directories; return whether any had one."""
     had = False
+    for top in FILES:
+        with suppress(FileNotFoundError), Folder(os.open(top, os.O_RDONLY | os.O_DIRECTORY), top) as folder:
+            had = _strip_below(folder, uids) or had
+    return had
+
+
+def _strip_below(folder: Folder, uids: set[int]) -> bool:
+    """Strip an open directory and what is below it, but not in directories of others: setup has granted nothing there.
+
+    No name is used twice: the account of systemd-journal-remote could exchange it, and get a list on a file of root's.
+    """
+    had = _strip(folder.descriptor, uids)
+    for name in folder.names():
+        # journald may have removed it meanwhile.
+        with suppress(FileNotFoundError):
+            had = _strip_named(folder, name, uids) or had
+    return had
+
+
+def _strip_named(folder: Folder, name: str, uids: set[int]) -> bool:
+    found = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder.descriptor)
+    try:
+        status = os.fstat(found)
+        if stat.S_ISREG(status.st_mode):
+            return _strip(found, uids)
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != 0:
+            return False
+        inner = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=found)
+        with Folder(inner, f"{folder.path}/{name}") as below:
+            return _strip_below(below, uids)
+    finally:
+        os.close(found)
+
+
+def _strip(descriptor: int, uids: set[int]) -> bool:
+    """Remove the accounts from the lists of an open file or directory; return whether they had one."""
+    had, path = False, f"/proc/self/fd/{descriptor}"
     for name in _LISTS:
         with suppress(OSError):
-            data = os.getxattr(path, name, follow_symlinks=False)
+            data = os.getxattr(path, name)
             entries = list(_ENTRY.iter_unpack(data[4:]))
             left = [entry for entry in entries if not (entry[0] == _USER and entry[2] in uids)]
             if left != entries:
-                os.setxattr(path, name, data[:4] + b"".join(_ENTRY.pack(*entry) for entry in left),
-                            follow_symlinks=False)  # fmt: skip
+                os.setxattr(path, name, data[:4] + b"".join(_ENTRY.pack(*entry) for entry in left))
                 had = True
     return had

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from templates.host.file_copies import Copies
 from templates.host.folders import LARGEST, Folder
 from templates.host.record import Record
 from templates.host.run import Refused, Run
+from tests.support import access_lists
 
 FORMER = 50_000 + os.getpid() % 10_000
 """A uid that no account has."""
@@ -237,8 +239,7 @@ def test_journals_that_an_account_could_read_go_on_in_new_files(
 ) -> None:
     """Once: a process of a third account that had one open, from the former account, read on after the hand-over."""
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(journals, "_paths", lambda: iter(["/var/log/journal"]))
-    monkeypatch.setattr(journals, "_strip", lambda *_: had)
+    monkeypatch.setattr(journals, "_strip_all", lambda _: had)
     monkeypatch.setattr(programs, "ask", lambda *words: asked.append(words))
     known = Record("shop")
     known.values = {"account": "deploy", "reader": "deploy"}
@@ -246,6 +247,33 @@ def test_journals_that_an_account_could_read_go_on_in_new_files(
     assert asked == [("journalctl", "--rotate")] * had
     journals.revoke(run, known, set())
     assert len(asked) == had
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_lists_of_journals_are_changed_by_no_name_of_another_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once: the account of systemd-journal-remote exchanged a directory there, and got a list on /etc/shadow."""
+    monkeypatch.setattr(journals, "FILES", (str(tmp_path / "none"), str(tmp_path / "journal")))
+    ours, theirs = tmp_path / "journal/1234", tmp_path / "journal/remote"
+    shadow, files = tmp_path / "shadow", (ours / "system.journal", theirs / "shadow")
+    for path in (ours, theirs):
+        path.mkdir(parents=True)
+    for path in (*files, shadow):
+        path.touch()
+        access_lists.let_write(path, FORMER)
+    access_lists.let_write(ours, FORMER)
+    (ours / "link").symlink_to(shadow)
+    os.chown(theirs, 65534, -1)
+    assert journals._strip_all({FORMER + 1}) is False
+    assert journals._strip_all({FORMER}) is True
+
+    def may_write(path: Path) -> bool:
+        return FORMER in {
+            uid for _, _, uid in struct.iter_unpack("<HHI", os.getxattr(path, "system.posix_acl_access")[4:])
+        }
+
+    assert [may_write(path) for path in (ours, *files, shadow)] == [False, False, True, True]
 
 
 def test_a_file_that_no_release_can_have_is_named(tmp_path: Path) -> None:
