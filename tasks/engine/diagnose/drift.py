@@ -21,6 +21,10 @@ _CHOSEN = 3
 _ADDRESSES = re.compile(rb"(?:server_name [0-9a-f.:\[\]]{1,41};\n)*")
 _DROP_INS = 1000
 """Files that systemd may read for the units of one service; a host that names more is refused."""
+_ADDITIONS = 100 * _DROP_INS
+"""Units, in all, that these files add to."""
+_UNIT = 255
+"""Characters of a unit's name."""
 
 _MANIFEST = re.compile(r"/releases/[^/]+/(MANIFEST|SITE)$")
 _SBOM = re.compile(r"/releases/[^/]+/sbom\.json$")
@@ -55,7 +59,8 @@ def examine(files: tuple[HostFile, ...], facts: Facts, source: Source) -> tuple[
     """Return all findings of one host, drift first, by path. files: root's, as setup would write them now."""
     seen: dict[str, list[str]] = {}
     compare = Comparison()
-    for line in facts.drift:
+    # Each once: a finding shows the content of its file, which the host has sent once.
+    for line in dict.fromkeys(facts.drift):
         kind, _, detail = line.partition(" ")
         seen.setdefault(kind, []).append(detail)
     links = {link.partition(" ")[0]: link.partition(" ")[2] for link in seen.get("link", [])}
@@ -145,7 +150,8 @@ def _root_files(
 
 def _units(lines: list[str], facts: Facts, compare: Comparison) -> Iterator[Finding]:
     """Yield other files that systemd reads for a unit, and units that it has not reloaded."""
-    added: dict[str, list[str]] = {}
+    added: dict[str, dict[str, None]] = {}
+    number = 0
     for line in lines:
         unit, name, value = (*line.split(" ", 2), "", "")[:3]
         if name == "DropInPaths":
@@ -153,8 +159,9 @@ def _units(lines: list[str], facts: Facts, compare: Comparison) -> Iterator[Find
             # Drop-ins that a distribution or a container adds to every unit are no drift.
             drifted = [path for path in paths if not path.startswith(("/usr/lib/", "/lib/")) and _names(path, unit)]
             for path in drifted:
-                added.setdefault(path, []).append(unit)
-            if len(paths) > _DROP_INS or len(added) > _DROP_INS:
+                added.setdefault(path, {})[unit[:_UNIT]] = None
+            number += len(drifted)
+            if len(paths) > _DROP_INS or len(added) > _DROP_INS or number > _ADDITIONS:
                 raise TooMuch(f"the host names more than {_DROP_INS} files that add to units",
                               next="look at it by hand: systemctl show -p DropInPaths UNIT")  # fmt: skip
         elif name == "FragmentPath" and value and value != "/dev/null" and not value.startswith(_UNITS):

@@ -36,6 +36,8 @@ _PYTHONS, _LONGEST = 50, 1000
 """Interpreters accepted from a host, and characters of each text about an interpreter; the rest is ignored."""
 _EVENTS = 1500
 """Lines of PID 1 accepted from a host."""
+_RELEASES = 2000
+"""Releases accepted from a host, which reports no more."""
 _STEADY_SECONDS = 60
 """Seconds after which a process that systemd started again counts as up."""
 
@@ -196,7 +198,7 @@ def parse(transcript: Transcript) -> Facts:
     actions = history.parse(lines)
     return Facts(
         *host._replace(pythons=_pythons(host.pythons)),
-        tuple(_objects(transcript.all("release"))),
+        tuple(_releases(transcript.all("release"))),
         actions,
         _manifest(transcript.all("same")),
         dict(map(_content, reversed(transcript.all("data")))),
@@ -255,16 +257,17 @@ def _manifest(lines: tuple[str, ...]) -> Mapping[str, str] | None:
         return None
 
 
-def _objects(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
-    objects: list[Mapping[str, object]] = []
-    for line in lines:
+def _releases(lines: tuple[str, ...]) -> list[Mapping[str, object]]:
+    """Return the record of each release once; ignore all that is none."""
+    records: dict[str, Mapping[str, object]] = {}
+    for line in lines[:_RELEASES]:
         try:
             value = untrusted_json.load(line)
         except ValueError:
             continue
-        if isinstance(value, dict) and reported_names.is_release(str(value.get("id", ""))):
-            objects.append(value)
-    return objects
+        if isinstance(value, dict) and reported_names.is_release(name := str(value.get("id", ""))):
+            records.setdefault(name, value)
+    return list(records.values())
 
 
 def _pythons(reported: tuple[Python, ...]) -> tuple[Python, ...]:

@@ -681,6 +681,36 @@ def test_a_path_without_a_directory_is_a_drop_in_like_any_other() -> None:
 
 
 @LIES_TOLD
+@pytest.mark.parametrize("kind", ["extra", "edited", "missing", "points"])
+def test_a_file_that_a_host_names_a_thousand_times_is_one_finding(kind: str) -> None:
+    """Once: each had the whole content in its difference, so 13 kB of a host's answer took 1 GB of memory."""
+    told = Facts(drift=(f"{kind} /a",) * 1000, contents={"/a": b"x" * 1000})
+    assert len(drift.examine((), told, lambda *_: b"y")) == 1
+
+
+@LIES_TOLD
+def test_units_that_a_host_names_take_no_more_memory_than_real_ones() -> None:
+    """Once: a line of 200 kB that named a unit of that length, and one file 900 times, took 340 MB of memory."""
+    lines = [f"unit {number}{'u' * 20_000} DropInPaths {'a ' * 900}" for number in range(20)]
+    (found,) = drift.examine((), Facts(drift=tuple(lines)), lambda *_: None)
+    assert len(found.text) < 20 * 300
+    many = [f"unit u{number} DropInPaths {' '.join(f'/{name}' for name in range(900))}" for number in range(120)]
+    with pytest.raises(protocol.TooMuch):
+        drift.examine((), Facts(drift=tuple(many)), lambda *_: None)
+
+
+@LIES_TOLD
+def test_a_release_that_a_host_reports_often_is_one() -> None:
+    """Once: doctor looked at the processes of each, ten thousand of them, for minutes."""
+    said = Transcript()
+    for item in [*(Report("release", f'{{"id": "{OLD}", "number": {number}}}') for number in range(1000)),
+                 Report("release", f'{{"id": "{NEW}"}}'), Report("facts", json.dumps(plain(HostFacts()))),
+                 Report("end", "ok")]:  # fmt: skip
+        said.add(item)
+    assert facts.parse(said).releases == ({"id": OLD, "number": 0}, {"id": NEW})
+
+
+@LIES_TOLD
 def test_what_a_host_says_of_a_maintenance_names_no_other_host() -> None:
     said = Facts(
         state=State(maintenance=json.dumps({"host": "shire02", "maintenance": False, "since": "x", "message": "m"}))
