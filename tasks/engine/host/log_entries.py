@@ -110,7 +110,7 @@ class Entry(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes of memory that the entry takes, roughly: a short line takes some too."""
-        return taken(self.text, self.stream, self.invocation) + 256
+        return taken(self.text, self.cursor, self.source, self.identifier, self.stream, self.invocation) + 256
 
     @property
     def moment(self) -> str:

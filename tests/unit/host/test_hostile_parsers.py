@@ -700,6 +700,16 @@ def test_units_that_a_host_names_take_no_more_memory_than_real_ones() -> None:
 
 
 @LIES_TOLD
+def test_all_texts_of_a_log_line_count_as_memory() -> None:
+    """Once: its cursor did not, so what `fab logs -f` holds of a host took 17 times its limit."""
+    fields = {"MESSAGE": "", "SYSLOG_IDENTIFIER": "\U0001f600" * 999, "_SYSTEMD_UNIT": "\U0001f600" * 999}
+    said = {**fields, "__REALTIME_TIMESTAMP": "1", "__CURSOR": "\U0001f600" * 1000}
+    entry = log_entries.parse("shire01", json.dumps(said).encode())
+    assert entry is not None
+    assert entry.size > 4 * (1000 + 128 + 128)
+
+
+@LIES_TOLD
 def test_a_release_that_a_host_reports_often_is_one() -> None:
     """Once: doctor looked at the processes of each, ten thousand of them, for minutes."""
     said = Transcript()
