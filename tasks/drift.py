@@ -88,12 +88,20 @@ def _source(made: Release, member: Member, found: Facts) -> Source:
         commit = str(record.get("commit") or "")
         if record.get("dirty") != 0 or not re.fullmatch("[0-9a-f]{40,64}", commit) or len(name) > _LONGEST:
             return None
-        shown = subprocess.run(
-            ["git", "-C", ROOT, "show", f"{commit}:./service/{name}"], capture_output=True, check=False
-        )
-        return shown.stdout if shown.returncode == 0 else None
+        return _of_git(commit, name)
 
     return source
+
+
+def _of_git(commit: str, name: str) -> bytes | None:
+    """Return a file of a commit; None if git has none, or a large one: a host chooses both."""
+    command = ["git", "-C", str(ROOT), "show", f"{commit}:./service/{name}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as git:
+        assert git.stdout
+        data = git.stdout.read(_LARGE + 1)
+        if len(data) > _LARGE:
+            git.kill()
+    return data if git.returncode == 0 and len(data) <= _LARGE else None
 
 
 def _of_site(made: Release, release: str, name: str) -> bytes | None:
