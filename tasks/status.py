@@ -201,9 +201,9 @@ def history(c: Any, last: str = "", verify: bool = False, json: bool = False) ->
         _verify(c, json)
         return
     _, members = runner.open_fleet(c, early=True)
-    answers = runner.ask(members, lambda member: member.ask(questions.history(int(last or 1000))).actions)
-    if last:
-        answers = {name: actions[len(actions) - min(int(last), len(actions)) :] for name, actions in answers.items()}
+    most = int(last or 0)
+    question = questions.history(most or engine.SHOWN)
+    answers = runner.ask(members, lambda member: engine.newest(member.ask(question).actions, most))
     hosts = [{"host": name, "actions": [row.as_dict() for row in actions]} for name, actions in answers.items()]
     rows = [("time", "host", "action", "release", "state", "by", "from")]
     rows += sorted(

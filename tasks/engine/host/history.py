@@ -16,6 +16,10 @@ from templates.host import rollback_stack
 _OPEN = ("started", "probation")
 LONGEST = 100_000
 """Lines at the end of a history that a question asks for at most."""
+SHOWN, _FORMER = 1000, 200
+"""Lines of a host to show by default, and older switches that a host adds to the lines that it is asked for."""
+_MOST = 50
+"""Actions without an outcome to report, the newest; the rest is counted."""
 # Limits for one action: characters of a text, characters of `why`, keys of `who`.
 _TEXT, _WHY, _KEYS = 200, 2000, 20
 
@@ -65,6 +69,11 @@ def parse(lines: Iterable[str]) -> tuple[Action, ...]:
         time, run, action, release, state = texts
         actions.append(Action(time, run, action, release, state, user, str(entry.get("why", ""))[:_WHY]))
     return tuple(actions)
+
+
+def newest(actions: tuple[Action, ...], last: int) -> tuple[Action, ...]:
+    """Return the newest, `last` at most; for 0 those to show by default. A host may send more than it was asked for."""
+    return actions[-(last or SHOWN + _FORMER) :]
 
 
 def person(text: str) -> str:
@@ -118,9 +127,13 @@ def verify(
     ]
     begun = [place for place in places if actions[place].state == "started"]
     cut = [place for place in begun if _key(actions[place]) not in ended]
-    for place in cut:
-        later, under_way = place < max(done[-1:], default=-1), busy and place == cut[-1]
-        findings.append(_unfinished(actions[place], current, settled=settled, busy=under_way, later=later))
+    latest = max(done[-1:], default=-1)
+    if len(cut) > _MOST:
+        more = len(cut) - _MOST
+        findings.append(Finding(cut[more - 1] > latest, f"{more} more actions before these were cut off"))
+    for place in cut[-_MOST:]:
+        under_way = busy and place == cut[-1]
+        findings.append(_unfinished(actions[place], current, settled=settled, busy=under_way, later=place < latest))
     last = actions[done[-1]].release if done else None
     committed = bool(cut) and actions[cut[-1]].action in rollback_stack.ACTIONS and actions[cut[-1]].release == current
     if current != last and not committed and not busy:

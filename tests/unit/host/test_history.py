@@ -84,7 +84,7 @@ def test_a_long_history_is_gone_through_once() -> None:
     """Once: history --verify compared every line with every other."""
     runs = (*(("deploy", "a", "") for _ in range(300)), *GOOD)
     long = tuple(Counted(**one._asdict()) for one in lived(*runs))
-    assert len(history.verify(long, current="b", settled=True, busy=False)) == 300
+    assert len(history.verify(long, current="b", settled=True, busy=False)) == 51
     assert Counted.compared <= len(long)
 
 

@@ -710,6 +710,26 @@ def test_all_texts_of_a_log_line_count_as_memory() -> None:
 
 
 @LIES_TOLD
+def test_no_more_lines_of_a_history_are_shown_than_were_asked_for() -> None:
+    """Once: 200,000 lines of a host that lies came between those of the others."""
+    actions = history.parse(f'{{"run": "{number}"}}' for number in range(2000))
+    assert [one.run for one in history.newest(actions, 2)] == ["1998", "1999"]
+    assert len(history.newest(actions, 0)) == 1200
+    assert history.newest(actions[:3], 5) == actions[:3]
+
+
+@LIES_TOLD
+def test_actions_without_an_outcome_are_counted_where_there_are_many() -> None:
+    """Once: 100,000 lines of a host that lies were as many findings."""
+    began = [history.Action("", str(number), "deploy", "a" * 12, "started", {}) for number in range(1000)]
+    found = history.verify(tuple(began), current=None, settled=False, busy=False)
+    assert len(found) == 51
+    assert found[0] == history.Finding(True, "950 more actions before these were cut off")
+    done = history.Action("", "x", "deploy", "b" * 12, "done", {})
+    assert not history.verify((*began, done), current="b" * 12, settled=True, busy=False)[0].wrong
+
+
+@LIES_TOLD
 def test_a_release_that_a_host_reports_often_is_one() -> None:
     """Once: doctor looked at the processes of each, ten thousand of them, for minutes."""
     said = Transcript()
