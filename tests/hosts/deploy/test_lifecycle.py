@@ -118,6 +118,8 @@ def test_systemctl_does_what_an_operator_expects(up: Clone, shire: Hosts) -> Non
     assert machine.sh("systemctl show -p MainPID 'myapp@*.service'").stdout != main
     assert "slot" in machine.sh("systemctl status --no-pager 'myapp@*'").stdout.decode()
     assert "myapp@*" in machine.sh("systemctl status --no-pager myapp").stdout.decode()
+    # systemctl waits for the slot, and starts the worker beside it.
+    machine.sh("until systemctl is-active -q 'myapp-worker@*'; do sleep 0.05; done")
     assert up.done("deploy", "-H", "shire01").out.count("UNCHANGED") == 1
 
 
