@@ -53,12 +53,21 @@ def _prune_unused(run: Run, root: Folder, releases: Folder, of_slots: set[str]) 
                 for name in folder.names():
                     if name not in used and not name.startswith("."):
                         run.point("probation.sweep")
-                        _sweep(run, folder, name)
+                        _sweep(run, folder, _moved_aside(run, folder, name) if place == "venvs" else name)
         _forget_static_files(run, root, releases)
         venvs_of_slots = {releases.link(f"{name}/venv").rpartition("/")[2] for name in filter(None, of_slots)}
         _remove_links(run, releases, of_slots)
         with root.below("venvs") as venvs:
             _remove_links(run, venvs, venvs_of_slots)
+
+
+def _moved_aside(run: Run, folder: Folder, name: str) -> str:
+    """Rename what is to be removed, so that no drift sees half of it; the next stage removes what a kill leaves."""
+    aside = f".part-old-{name}"
+    if folder.status(aside):
+        _sweep(run, folder, aside)
+    folder.rename(name, aside)
+    return aside
 
 
 def _forget_static_files(run: Run, root: Folder, releases: Folder) -> None:

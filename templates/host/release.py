@@ -123,20 +123,26 @@ def _directories(place: Folder, tell: Tell) -> Iterator[str]:
                 tell("drift", f"extra {place.path}/{name}")
 
 
-def _release_of(releases: Folder, name: str, tell: Tell, known: Mapping[str, str]) -> None:
+def _if_there(place: Folder, name: str, tell: Tell) -> Tell:
+    """Return `tell` for a directory that may be removed meanwhile: a guard that prunes moves it aside first."""
+
     def tell_if_there(word: str, text: str) -> None:
-        # A guard that prunes a release moves it aside first.
-        if releases.status(name):
+        if place.status(name):
             tell(word, text)
 
+    return tell_if_there
+
+
+def _release_of(releases: Folder, name: str, tell: Tell, known: Mapping[str, str]) -> None:
+    tell = _if_there(releases, name, tell)
     try:
         release = releases.below(name)
     except OSError:
         # Its owner made it unreadable, or replaced it.
-        tell_if_there("drift", f"edited {releases.path}/{name}")
+        tell("drift", f"edited {releases.path}/{name}")
         return
     with release:
-        _release(release, tell_if_there, known)
+        _release(release, tell, known)
 
 
 def _release(release: Folder, tell: Tell, lists: Mapping[str, str]) -> None:
@@ -328,7 +334,7 @@ def _venvs(folder: Folder, tell: Tell) -> None:
     try:
         with folder.below("venvs") as venvs:
             for name in _directories(venvs, tell):
-                _venv_of(f"{venvs.path}/{name}", tell)
+                _venv_of(f"{venvs.path}/{name}", _if_there(venvs, name, tell))
     except FileNotFoundError:
         return
     except OSError:

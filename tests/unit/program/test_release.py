@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import templates
-from templates.host import kept_copies, release
+from templates.host import kept_copies, release, venv
 from templates.host import run as run_module
 from templates.host.folders import Folder
 from templates.host.run import Interrupted, Run
@@ -67,6 +67,19 @@ def test_a_release_that_a_guard_prunes_meanwhile_is_no_drift(
         return opened
 
     monkeypatch.setattr(Folder, "below", below)
+    assert told(root) == set()
+
+
+def test_a_venv_that_a_guard_prunes_meanwhile_is_no_drift(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "venvs/gone").mkdir(parents=True)
+
+    def differences(path: str) -> list[tuple[str, str]]:
+        if path.endswith("/gone"):
+            Path(path).rename(root / "venvs/.part-old-gone")
+            return [("missing", "bin/gunicorn")]
+        return []
+
+    monkeypatch.setattr(venv, "differences", differences)
     assert told(root) == set()
 
 

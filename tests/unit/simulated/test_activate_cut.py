@@ -183,6 +183,8 @@ def test_a_release_that_runs_or_is_among_the_newest_is_never_pruned(host: Simula
     (process / "cmdline").write_bytes(f"{host.root}/releases/{'c' * 12}/venv/bin/python\0-m\0jobs\0".encode())
     (host.folder / "uid").write_text(str(os.getuid()))
     host.venv("2" * 16)
+    # Of a prune that was killed: each venv is moved aside first, so that no drift sees half of it.
+    (host.root / f"venvs/.part-old-{'2' * 16}/bin").mkdir(parents=True)
     (host.root / "wheels/old-1.whl").touch()
     assert host.execute(DEPLOY) == 0
     left = {path.name for path in (host.root / "releases").iterdir()}
