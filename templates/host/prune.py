@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from . import programs, rollback_stack, static_files, stores
 from .folders import Folder
@@ -12,6 +13,7 @@ from .slot_names import SLOTS
 from .used import by_age, in_use
 
 _PRUNED = re.compile(r"\.part-old-[0-9a-f]{12}")
+_ASIDE = re.compile(r"\.part-old-")
 
 
 def prune(run: Run, root: Folder) -> None:
@@ -50,10 +52,12 @@ def _prune_unused(run: Run, root: Folder, releases: Folder, of_slots: set[str]) 
             used |= {line.split(" ", 2)[-1] for line in _read(releases, f"{name}/WHEELS").split("\n")}
         for place in ("venvs", "wheels"):
             with root.below(place) as folder:
+                for name in filter(_ASIDE.match, folder.names()):
+                    _sweep(run, folder, name)
                 for name in folder.names():
                     if name not in used and not name.startswith("."):
                         run.point("probation.sweep")
-                        _sweep(run, folder, _moved_aside(run, folder, name) if place == "venvs" else name)
+                        _sweep(run, folder, _moved_aside(folder, name) if place == "venvs" else name)
         _forget_static_files(run, root, releases)
         venvs_of_slots = {releases.link(f"{name}/venv").rpartition("/")[2] for name in filter(None, of_slots)}
         _remove_links(run, releases, of_slots)
@@ -61,13 +65,14 @@ def _prune_unused(run: Run, root: Folder, releases: Folder, of_slots: set[str]) 
             _remove_links(run, venvs, venvs_of_slots)
 
 
-def _moved_aside(run: Run, folder: Folder, name: str) -> str:
-    """Rename what is to be removed, so that no drift sees half of it; the next stage removes what a kill leaves."""
+def _moved_aside(folder: Folder, name: str) -> str:
+    """Rename what is to be removed, so that no drift sees half of it; the next prune removes what a kill leaves."""
     aside = f".part-old-{name}"
-    if folder.status(aside):
-        _sweep(run, folder, aside)
-    folder.rename(name, aside)
-    return aside
+    # What a kill has left under this name may be there still: see `_sweep`.
+    with suppress(OSError):
+        folder.rename(name, aside)
+        return aside
+    return name
 
 
 def _forget_static_files(run: Run, root: Folder, releases: Folder) -> None:
