@@ -82,10 +82,13 @@ def unpack(run: Run, payload: Payload, part: Folder) -> None:
                 archive.members.clear()  # type: ignore[attr-defined]
                 run.heed()
                 _put(_content(archive, member), member, folders)
+            # tarfile ends at the first of two empty blocks. The second may lie in a further record, which may not be
+            # here yet.
+            end = archive.offset + 2 * tarfile.BLOCKSIZE
     except (tarfile.TarError, ValueError):
         raise Refused(CUT) from None
-    left = (began - payload.taken) % tarfile.RECORDSIZE
-    while left and (data := payload.read(left)):
+    left = end + -end % tarfile.RECORDSIZE - (payload.taken - began)
+    while left > 0 and (data := payload.read(left)):
         left -= len(data)
     if payload.ended:
         raise Refused(CUT)

@@ -96,10 +96,10 @@ def test_what_cannot_be_swept_away_does_not_make_a_deploy_fail(fleet: Fleet) -> 
         assert fleet.answering == [release]
         fleet.sh(0, "flock -w 60 /run/myapp/lock/guard true")
         said = fleet.clone.done("logs", "-n", "100").out
-        assert f"{ROOT}/venvs/roots is not used any more, and cannot be removed" in said
+        assert f"{ROOT}/venvs/.part-old-roots is not used any more, and cannot be removed" in said
         assert fleet.sh(0, "systemctl is-failed 'myapp-probation@*' || :") in {"", "inactive"}
     finally:
-        fleet.sh(0, f"rm -rf {ROOT}/venvs/roots")
+        fleet.sh(0, f"rm -rf {ROOT}/venvs/roots {ROOT}/venvs/.part-old-roots")
 
 
 @pytest.mark.promise(CALM, "a host that is littered, verb by verb")

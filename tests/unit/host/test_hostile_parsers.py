@@ -251,6 +251,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "untrusted_json.load": each(untrusted_json.load),
     "host.history.parse": lambda said: history.parse(text_of(said).split("\n")),
     "host.history.author": lambda said: [history.author(action.who) for action in facts_of(said).actions],
+    "host.history.newest": lambda said: [history.newest(facts_of(said).actions, last) for last in (0, 7)],
     "host.history.person": each(history.person),
     "host.history.previous": lambda said: history.previous(facts_of(said).actions, NEW, [OLD]),
     "host.history.stack": lambda said: history.stack(facts_of(said).actions),

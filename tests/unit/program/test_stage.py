@@ -237,10 +237,13 @@ def test_a_tar_that_is_cut_anywhere_is_refused(run: Run, tmp_path: Path) -> None
             receive.unpack(run, payload, place)
 
 
-@pytest.mark.parametrize("first", [1, 513, 3000, 9800, 10_241])
-def test_nothing_of_a_tar_is_left_to_be_taken_for_the_next_step(run: Run, place: Folder, first: int) -> None:
-    """Once the padding of the last record was, after a tar that came in pieces."""
-    whole = b"".join(archive.pack((), {"MANIFEST": CODE, "run/web": CODE * 900}))
+@pytest.mark.parametrize("size", [len(CODE) * 900, 18 * 512, 17 * 512, 19 * 512])
+@pytest.mark.parametrize("first", [1, 513, 3000, 9800, 10_241, 12_223])
+def test_nothing_of_a_tar_is_left_to_be_taken_for_the_next_step(run: Run, place: Folder, first: int, size: int) -> None:
+    """Once the padding of the last record was, after a tar that came in pieces; and once of a tar of each twentieth
+    size, whose two empty blocks lie in two records.
+    """
+    whole = b"".join(archive.pack((), {"run/web": bytes(size)}))
     out, into = os.pipe()
     with os.fdopen(out, "rb") as stream:
         run.payload = stream
