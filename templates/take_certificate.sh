@@ -2,13 +2,37 @@
 # Used by NAME-certificate.service, as root: take the certificate and key that another program of this host keeps,
 # if nginx can use them, and reload nginx. Changes only files in /etc/NAME/tls.
 # Usage: take-certificate NAME CERTIFICATE KEY SERVER_NAME...
+#        take-certificate --again NAME CERTIFICATE KEY
+# The second starts the service once more if a file has changed since it looked.
 set -eu
 umask 077
 LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
+again=
+if [ "$1" = --again ]; then
+  again=yes
+  shift
+fi
 name=$1 certificate=$2 key=$3
 shift 3
 cd "/etc/$name/tls"
+
+# Print what changes with the two files: their inodes, sizes and times.
+state() {
+  stat -L -c '%n %d %i %s %z' "$certificate" "$key" 2>&1 || :
+}
+
+# systemd does not see a change that comes while the service runs, but each one that comes after it watches again.
+if [ "$again" ]; then
+  while [ "$(systemctl show -p SubState --value "$name-certificate.path")" = running ]; do
+    sleep 0.1
+  done
+  if [ "$(state)" != "$(cat .seen)" ]; then
+    systemctl --no-block start "$name-certificate.service"
+  fi
+  exit
+fi
+
 trap 'rm -f .taken.* .pair.new .pair.former .certificate.new .certificate.former' EXIT
 
 copy() {
@@ -34,6 +58,7 @@ blocks() {
 # Copy the two files, take the certificates and the key out of the copies, and check them. Sets `why`.
 # Many programs keep both in one file, and every account may read the certificates.
 fit() {
+  state >.seen
   copy "$certificate" .taken.one && copy "$key" .taken.two || return 1
   blocks .taken.one CERTIFICATE >.taken.pem
   blocks .taken.two '[A-Z ]*PRIVATE KEY' >.taken.key
@@ -93,16 +118,3 @@ done
 if [ -e .unread ] || ! cmp -s .pair.new pair.pem; then
   publish
 fi
-same() {
-  copy "$1" .taken.again && cmp -s .taken.again "$2"
-}
-
-# The path unit does not see a change that comes while this runs: go on until nothing has changed for three seconds.
-left=15
-while [ "$left" -gt 0 ]; do
-  left=$((left - 1))
-  if ! same "$certificate" .taken.one || ! same "$key" .taken.two; then
-    exec /bin/sh "$0" "$name" "$certificate" "$key" "$@"
-  fi
-  sleep 0.2
-done

@@ -14,7 +14,7 @@ from .files import RootFiles
 from .run import Refused, Run
 
 MODES = frozenset({"on_host", "ca", "acme"})
-NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread", ".reloaded")
+NAMES = ("pair.pem", "certificate.pem", "next.pem", ".unread", ".seen", ".reloaded")
 _MOST, _SECONDS = 1000 * 1000, 30
 _HEAD = 100
 """Bytes that the process which reads a file may report beside it."""

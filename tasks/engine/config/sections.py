@@ -12,7 +12,9 @@ NEEDS = ("host", "network", "jit", "proc", "gpu", "home", "logs")
 
 # Setup installs units with the names NAME-probation@, NAME-live@, NAME-boot@, NAME-listen, NAME-hook@, NAME-run@ and
 # NAME-run-health@.
-_RESERVED_PROCESSES = frozenset({"probation", "live", "boot", "listen", "hook", "run", "run-health", "certificate"})
+_RESERVED_PROCESSES = frozenset(
+    {"probation", "live", "boot", "listen", "hook", "run", "run-health", "certificate", "certificate-again"}
+)
 # The deploy sets these, or they can change which code runs or which socket it serves.
 _RESERVED_VARIABLES = frozenset(
     {"SERVICE", "RELEASE", "HOST", "PATH", "IFS", "ENV", "BASH_ENV", "SHELLOPTS", "GUNICORN_CMD_ARGS", "NOTIFY_SOCKET"}

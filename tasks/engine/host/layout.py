@@ -176,7 +176,9 @@ def units(service: Service) -> tuple[str, ...]:
     """Return every unit of the service that a drop-in could change, instances included."""
     hooks = tuple(f"{service.name}-hook@{slot}.service" for slot in SLOTS)
     commands = (*run_sockets(service), f"{service.name}-run@0.service", f"{service.name}-run-health@0.service")
-    taking = (*certificate_units(service), f"{service.name}-certificate.service") if certificate_units(service) else ()
+    taking = certificate_units(service)
+    if taking:
+        taking += (f"{service.name}-certificate.service", f"{service.name}-certificate-again.service")
     return (*stopped(service), *switchers(service), *hooks, *jobs(service), *commands, *taking)
 
 

@@ -156,8 +156,8 @@ def _certificate_units(service: Service, nginx: Nginx) -> dict[str, str]:
         "folders": "\n".join(f"PathChanged={quote.systemd(folder)}" for folder in _folders(certificate, key)),
         "server_names": " ".join(map(quote.nginx_name, nginx.names)),
     }
-    kinds = ("path", "service", "timer")
-    return {f"{name}-certificate.{kind}": templates.fill(f"systemd/certificate.{kind}", **values) for kind in kinds}
+    kinds = (".path", ".service", "-again.service", ".timer")
+    return {f"{name}-certificate{kind}": templates.fill(f"systemd/certificate{kind}", **values) for kind in kinds}
 
 
 def _folders(*paths: str) -> list[str]:

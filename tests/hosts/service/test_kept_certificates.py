@@ -131,6 +131,26 @@ def test_one_that_comes_while_the_same_is_looked_at_is_shown_too(
     until(lambda: shown(host, authority) != before)
 
 
+def test_one_that_comes_as_the_look_ends_is_shown_too(clone: Clone, host: Hosts, authority: Authority) -> None:
+    """Once: systemd did not watch yet, and nothing looked again: it was seen a day later."""
+    assert clone.inventory
+    machine, before = host[0], shown(host, authority)
+    certificate, key = authority.folder / "last.pem", authority.folder / "last.key"
+    authority.issue(certificate, key)
+    settle(machine)
+    drop_in = f"/run/systemd/system/{UNIT}.d"
+    once = f"[ -e {drop_in}/once ] && exit\n: >{drop_in}/once\n{written(privkey=key, fullchain=certificate)}"
+    machine.sh(f"mkdir -p {drop_in}; cat >{drop_in}/late.sh", once.encode())
+    # As the service's last act: its script has read the files, and has ended.
+    late = f"[Service]\nExecStopPost=+/bin/sh {drop_in}/late.sh\n"
+    machine.sh(f"cat >{drop_in}/late.conf; systemctl daemon-reload", late.encode())
+    try:
+        machine.sh(f"touch {LIVE}/fullchain.pem")
+        until(lambda: shown(host, authority) != before)
+    finally:
+        machine.sh(f"rm -r {drop_in}; systemctl daemon-reload")
+
+
 def test_of_a_file_that_has_both_only_root_reads_the_key(clone: Clone, host: Hosts, authority: Authority) -> None:
     """Once: every account of the host could read it. Other programs keep both in one file."""
     assert clone.inventory
@@ -179,7 +199,7 @@ def test_nginx_that_refuses_its_configuration_keeps_the_former(clone: Clone, hos
     assert shown(host, authority) == before
     assert "nginx refuses its configuration" in clone.fab("doctor", "-H", "shire01").both
     machine.sh("systemctl start myapp-certificate.service")
-    assert shown(host, authority) != before
+    until(lambda: shown(host, authority) != before)
 
 
 def test_another_certificate_takes_its_place_and_it_comes_back(clone: Clone, host: Hosts, authority: Authority) -> None:
