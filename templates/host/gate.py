@@ -86,6 +86,7 @@ def _recycles(release: Folder) -> bool:
 
 
 _NO_WSGI = re.compile(r"TypeError: [^ ]*\(\) missing 1 required positional argument: 'send'")
+_EXITED = re.compile(r"Worker \(pid:\d+\) exited with code (\d+)")
 _LOOK = 2
 """Seconds between two looks into the journal of a slot that answers 500."""
 
@@ -163,6 +164,8 @@ class Gate:
             self._run.pause(0.1)
             self._processes.ask_systemd()
         step, unit = self._run.step, self._probe.service.slot(self._slot)
+        if code := self._exit_code(unit):
+            return Failed(f"{why}: it exited with code {code}")
         signalled = self._processes.result == "signal"
         if starved := memory.fault(unit, self._since, signalled=signalled):
             return Failed(f"{why}{starved}")
@@ -170,3 +173,9 @@ class Gate:
             self._run.report("killed", f"{step['action']} {step['release']}")
         beside = run_units.beside(self._probe.service.name) if signalled else ""
         return Failed(f"{why}: a signal has ended it{beside}" if signalled else why)
+
+    def _exit_code(self, unit: str) -> str:
+        """Return the code with which a worker ended by itself, as gunicorn logs it; empty if a signal ended it."""
+        lines = units.journal_lines(unit, "-n", "100", "--since", f"@{self._since:.2f}")
+        codes = [found[1] for _, line in lines if (found := _EXITED.search(line))]
+        return codes[0] if codes else ""

@@ -32,6 +32,7 @@ BAD = {
     "a dependency is missing": ("import nosuchmodule", "No module named 'nosuchmodule'"),
     "it raises at import": ("raise RuntimeError('boom at import')", "RuntimeError: boom at import"),
     "it hangs at import": ("import time\ntime.sleep(3600)", "did not hold in 4 s: no answer"),
+    "it ends at import": ("raise SystemExit('bad')", "a worker died during the health check: it exited with code 1"),
     "it has no such application": ("other = 1", "Failed to find attribute 'app'"),
     "its health check says 500": (ANSWER + "STATUS = '500 No'", "answered 500, not 200"),
     "its health check redirects": (ANSWER + "STATUS = '302 Found'", "answered 302, not 200"),
@@ -59,7 +60,7 @@ BAD = {
     ),
     "a worker dies while it is checked": (
         ANSWER + "threading.Timer(1, os._exit, [9]).start()",
-        "a worker died during the health check",
+        "a worker died during the health check: it exited with code 9",
     ),
     "every second answer is wrong": (
         ANSWER + "answer, count = app, iter(range(10 ** 6))\n"
@@ -145,6 +146,8 @@ def deploy_refused(site: Site, fault: str) -> str:
     assert "--stop-first" not in ended.out or fault not in (
         "its own port is taken",
         "it eats all the memory that it may",
+        "it ends at import",
+        "a worker dies while it is checked",
     )
     detail = [line for line in ended.out.splitlines() if line.startswith("    | ")]
     assert len(detail) <= 20

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from templates.host import gate, units
-from templates.host.gate import WebProcesses
+from templates.host import gate, memory, units
+from templates.host.gate import Gate, WebProcesses
+from templates.host.run import Run
 
 
 def processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, recycles: bool = False) -> WebProcesses:
@@ -43,3 +47,28 @@ def test_another_main_process_is_seen_however_workers_come_and_go(
     assert seen.ask_systemd()
     assert not seen.same_main
     assert not seen.all_there()
+
+
+@pytest.mark.parametrize(
+    ("logged", "why", "killed"),
+    [
+        ("[7] [ERROR] Worker (pid:9) exited with code 1.", "a worker died: it exited with code 1", []),
+        ("[7] [ERROR] Worker (pid:9) was sent SIGKILL! Perhaps out of memory?", "a worker died", ["deploy 40a5"]),
+    ],
+)
+def test_the_release_that_serves_is_suspected_only_if_the_worker_did_not_exit_by_itself(
+    monkeypatch: pytest.MonkeyPatch, logged: str, why: str, killed: list[str]
+) -> None:
+    """Once: of each release whose worker ended with SystemExit, the release that serves was said to have ended it."""
+    reported = []
+    step = {"stop_first": False, "action": "deploy", "release": "40a5"}
+    run = Run(("n", "r", "{}", ""), step, io.BytesIO())
+    monkeypatch.setattr(run, "report", lambda *words: reported.append(words))
+    monkeypatch.setattr(run, "pause", lambda _: None)
+    monkeypatch.setattr(units, "journal_lines", lambda *_: [("journal", logged)])
+    monkeypatch.setattr(memory, "fault", lambda *_, **__: "")
+    processes = SimpleNamespace(result="success", ask_systemd=lambda: True)
+    monkeypatch.setattr(gate, "web_processes", lambda *_, **__: processes)
+    probe: Any = SimpleNamespace(service=SimpleNamespace(slot="myapp@{}.service".format))
+    assert str(Gate(run, probe, "blue", former=True).failure("a worker died")) == why
+    assert [text for _, text in reported] == killed
