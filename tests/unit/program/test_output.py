@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import os
+import signal
 import subprocess
 import time
 import tracemalloc
@@ -35,6 +36,15 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     lines: list[str] = []
     monkeypatch.setattr(programs, "tell", lines.append)
     return lines
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[str]:
+    """A command that starts a child, which goes on and keeps the output open; it ends with the test."""
+    pid = tmp_path / "pid"
+    yield f"sleep 60 & echo $! >{pid}"
+    if pid.exists():
+        os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def shell(text: str, seconds: float = 30) -> bool:
@@ -92,10 +102,10 @@ def test_one_that_no_signal_ends_is_not_waited_for(told: list[str], monkeypatch:
         process.wait()
 
 
-@pytest.mark.parametrize("text", ["echo said; sleep 60 &", "echo said; exec >&- 2>&-; sleep 0.2"])
-def test_its_end_is_what_is_waited_for_and_not_that_of_its_output(told: list[str], text: str) -> None:
+@pytest.mark.parametrize("text", ["echo said; {child}", "echo said; exec >&- 2>&-; sleep 0.2"])
+def test_its_end_is_what_is_waited_for_and_not_that_of_its_output(told: list[str], child: str, text: str) -> None:
     began = time.monotonic()
-    assert shell(text)
+    assert shell(text.format(child=child))
     assert (told, time.monotonic() - began < 20) == (["said"], True)
 
 
@@ -134,9 +144,9 @@ def test_of_an_output_of_any_length_the_last_lines_are_kept_each_up_to_its_limit
     assert (lines[-9:], len(lines) < 20_000) == (list("123456789"), True)
 
 
-@pytest.mark.parametrize("text", ["echo said; sleep 60 &", "echo said; exec >&- 2>&-; sleep 0.2"])
-def test_an_answer_does_not_wait_for_children_that_keep_the_output_open(text: str) -> None:
-    assert programs.ask("/bin/sh", "-c", text, seconds=30) == (0, "said\n")
+@pytest.mark.parametrize("text", ["echo said; {child}", "echo said; exec >&- 2>&-; sleep 0.2"])
+def test_an_answer_does_not_wait_for_children_that_keep_the_output_open(child: str, text: str) -> None:
+    assert programs.ask("/bin/sh", "-c", text.format(child=child), seconds=30) == (0, "said\n")
 
 
 def test_an_answer_that_does_not_end_is_ended() -> None:
