@@ -45,6 +45,9 @@ def pair(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> I
         inventory["shire02"] = link.entry(hosts[1], str(inventory["shire02"]["identity"]))
         clone = make(folder, write_inventory(folder / "hosts.yaml", inventory))
         quicken(clone)
+        clone.replace("tasks/engine/ssh/byte_stream.py", "LINK_SECONDS = 15", "LINK_SECONDS = 6")
+        clone.replace("tasks/engine/deploy/run_lock.py", "_HEARTBEAT = 8.0", "_HEARTBEAT = 3.0")
+        clone.replace("templates/host/hold.py", "SILENCE = 30", "SILENCE = 12")
         clone.done("deploy", "-H", "all")
         yield Pair(Site(clone, hosts[0]), Site(clone, hosts[1]), link)
 

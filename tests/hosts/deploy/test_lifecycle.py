@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.engine.sandbox import Machine
-from tests.support.clone import Clone, make
+from tests.support.clone import STOP_MARGIN, Clone, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import ask, release_of
 from tests.support.hosts import Hosts
@@ -151,7 +151,7 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
     assert machine.sh("ls -d /var/cache/myapp").returncode == 0
     # A process no longer in service.yaml that no setup has removed yet.
     ended = put(clone, drain=1).done("remove", "-H", "shire01", "--yes")
-    assert "did not stop within 16 s" in ended.out
+    assert f"did not stop within {1 + STOP_MARGIN} s" in ended.out
     left = paths_of_service(machine) - before
     assert {path for path in left if b"/var/lib/myapp" not in path} == {
         b"/opt/apps",

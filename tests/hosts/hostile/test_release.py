@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.promises.words import STUCK
-from tests.support.clone import make
+from tests.support.clone import STOP_MARGIN, make
 from tests.support.hosts import MakeHosts
 from tests.support.site import Site
 
 CONF = "service/gunicorn.conf.py"
-DRAIN, BOUND = 2, 15
+DRAIN, BOUND = 2, STOP_MARGIN
 SECONDS = 300
 """Far more than the bound takes on a busy machine, and half of the ten minutes that the release asks for."""
 
@@ -92,6 +92,8 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     made.clone.replace(
         "service/service.yaml", "threads: 1}", "threads: 1}\n  worker: {command: sleep infinity, stop: 2}"
     )
+    made.clone.replace("templates/host/process_units.py", "_COMMAND = 10", "_COMMAND = 4")
+    made.clone.replace("templates/systemd/run-seconds.conf", "RuntimeMaxSec=15", "RuntimeMaxSec=6")
     made.done("deploy")
     return made
 

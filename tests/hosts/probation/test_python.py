@@ -67,7 +67,7 @@ def test_what_fails_is_taken_back_though_nothing_of_python_is_left(site: Probati
     ids=["all", "json", "contextlib"],
 )
 def test_what_holds_is_committed_though_modules_are_gone(site: ProbationSite, path: str, lacks: str) -> None:
-    site.deploy_committed(20)
+    site.deploy_committed(12)
     new = site.edit()
     site.done("deploy")
     with changed(site, path, "true"):

@@ -30,7 +30,7 @@ def host(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> H
     """One host with two CAs of its own: of the second a certificate lasts only seconds."""
     made = module_hosts()
     pebble.install(made[0], tmp_path_factory.mktemp("ca"), NAMES)
-    for port, seconds in ((GOOD, 20 * 86400), (SHORT, 20)):
+    for port, seconds in ((GOOD, 20 * 86400), (SHORT, 8)):
         pebble.start(made[0], port, seconds)
     return made
 

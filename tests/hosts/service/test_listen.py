@@ -30,7 +30,7 @@ def shire(module_hosts: MakeHosts) -> Hosts:
 @pytest.fixture(scope="module")
 def internal(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that is deployed there without nginx."""
-    return deployed(make(tmp_path_factory.mktemp("internal")), shire, nginx=None, listen=LOCAL)
+    return deployed(make(tmp_path_factory.mktemp("internal")), shire, nginx=None, listen=LOCAL, drain=3)
 
 
 def inside(machine: Machine, path: str = "/healthz", *options: str, place: str = LOCAL) -> Any:
@@ -80,13 +80,13 @@ def test_nobody_on_tcp_is_believed_about_who_they_are(shire: Hosts) -> None:
 def test_switches_lose_no_request(internal: Clone, shire: Hosts) -> None:
     first = internal.release()
     with loaded(shire[0]) as answers:
-        put(internal, nginx=None, listen=LOCAL, env={"CHANGED": "1"}).done("deploy", "-H", "shire01")
+        put(internal, nginx=None, listen=LOCAL, drain=3, env={"CHANGED": "1"}).done("deploy", "-H", "shire01")
         changed = internal.release()
         internal.done("rollback", "-H", "shire01")
     wrong = [line for line in answers if "release" not in line]
     assert wrong == []
     assert {json.loads(line)["release"] for line in answers} == {first, changed}
-    put(internal, nginx=None, listen=LOCAL)
+    put(internal, nginx=None, listen=LOCAL, drain=3)
 
 
 def test_an_operators_restart_and_a_reboot_bring_the_same_release_back(internal: Clone, shire: Hosts) -> None:
@@ -112,7 +112,7 @@ def test_another_address_is_taken_with_the_next_deploy(internal: Clone, shire: H
     put(internal, nginx=None, listen=elsewhere).done("deploy", "-H", "shire01")
     assert ask(machine.address, port=8081).json()["release"] == internal.release()
     assert machine.sh(f"curl -sS --max-time 5 http://{LOCAL}/healthz").returncode == 7
-    put(internal, nginx=None, listen=LOCAL).done("deploy", "-H", "shire01")
+    put(internal, nginx=None, listen=LOCAL, drain=3).done("deploy", "-H", "shire01")
     assert inside(machine)["release"] == internal.release()
 
 
@@ -127,14 +127,14 @@ def test_an_address_that_another_program_holds_is_named_and_the_former_one_serve
     assert ended.status == 1
     assert "127.0.0.1:9090" in next(line for line in ended.out.splitlines() if "FAILED" in line)
     assert inside(machine)["release"] == served
-    put(internal, nginx=None, listen=LOCAL).done("deploy", "-H", "shire01")
+    put(internal, nginx=None, listen=LOCAL, drain=3).done("deploy", "-H", "shire01")
 
 
 def test_a_first_deploy_to_an_address_that_is_held_says_so(clone: Clone, one_host: Hosts) -> None:
     one_host[0].sh("systemd-run --unit=squatter python3 -m http.server --bind 127.0.0.1 8080")
     one_host[0].sh("until ss -Hltn 'sport = :8080' | grep -q .; do sleep 0.05; done")
     clone.inventory = one_host.inventory
-    ended = put(clone, nginx=None, listen=LOCAL).fab("deploy", "-H", "shire01")
+    ended = put(clone, nginx=None, listen=LOCAL, drain=3).fab("deploy", "-H", "shire01")
     assert ended.status == 1
     assert LOCAL in next(line for line in ended.out.splitlines() if "FAILED" in line)
     one_host[0].sh("systemctl stop squatter")
@@ -152,7 +152,7 @@ def test_the_gateway_and_the_address_serve_side_by_side_and_either_may_go(clone:
     for words in (("maintenance", "status"), ("status",)):
         assert note in clone.done(*words, "-H", "shire01").out
     clone.done("maintenance", "off", "-H", "shire01")
-    put(clone, nginx=None, listen=LOCAL).done("deploy", "-H", "shire01")
+    put(clone, nginx=None, listen=LOCAL, drain=3).done("deploy", "-H", "shire01")
     assert inside(machine)["release"] == clone.release()
     assert machine.sh("ls /etc/nginx/conf.d").stdout == b""
     with pytest.raises(OSError, match="refused"):

@@ -31,6 +31,8 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> S
     made.clone.replace(
         "service/service.yaml", "processes:\n", "processes:\n  clock: {command: sleep 9999, env: {GREETING: tick}}\n"
     )
+    made.clone.replace("templates/systemd/run-watchdog.conf", "WatchdogSec=30", "WatchdogSec=8")
+    made.clone.replace("templates/systemd/run-seconds.conf", "RuntimeMaxSec=15", "RuntimeMaxSec=6")
     made.clone.done("deploy", "-H", "all")
     made.drained()
     return made
