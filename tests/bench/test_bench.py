@@ -121,6 +121,7 @@ def test_the_plot_has_a_bar_for_each_and_the_slowest_is_the_longest() -> None:
     ]
 
 
+@pytest.mark.further("test_ours_and_the_limit_do_the_whole_job")
 def test_ours_and_the_tutorials_answer(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every request got its answer, or it would raise; the benchmark reports the rate."""
     monkeypatch.setattr(service, "SECONDS", 1)

@@ -3,6 +3,8 @@
 `@pytest.mark.promise("<promise, a sentence>", "<fault>", part=N)` makes each test item a case of the row (promise,
 fault). part: how many cases of the row a short run tries, which may be none; left out, all. Without `--promises all` a
 run is short.
+
+`@pytest.mark.further("test_of_its_kind")` leaves a test, or a case, out of each short run that tries the test it names.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from zlib import crc32
 
 import pytest
 
-from tests.promises.rows import SEED, Row, chosen, collected, rows_of
+from tests.promises.rows import SEED, Row, chosen, collected, further, rows_of
 from tests.promises.versions import of_hosts
 
-COLLECTED = pytest.StashKey[tuple[dict[Row, list[str]], dict[Row, int]]]()
-"""The node ids of each row, and the parts: of all tests that this process has collected, before any is deselected."""
+COLLECTED = pytest.StashKey[list[pytest.Item]]()
+"""All tests that this process has collected, before any is deselected."""
 # Asserts of test helpers report as much as those of tests.
 pytest.register_assert_rewrite("tests.support.site", "tests.support.state_check")
 
@@ -96,19 +98,29 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
     """Deselect the cases that a short run leaves out of those that -k and -m left; attach its rows to each report."""
-    config.stash[COLLECTED] = collected(items)
+    config.stash[COLLECTED] = [*items]
     yield
     if config.option.promise:
         _select(config, items, config.option.promise)
     if config.option.share:
         _take_share(config, items, config.option.share)
-    cases, parts = collected(items)
     if config.option.promises == "part":
-        out = {node for ids in cases.values() for node in ids} - chosen(cases, parts, config.option.seed)
-        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in out])
-        items[:] = [item for item in items if item.nodeid not in out]
+        kept = short(items, config.option.seed)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
+    else:
+        collected(items)
     for item in items:
         item.user_properties += [("promise", list(row)) for row in rows_of(item)]
+
+
+def short(items: list[pytest.Item], seed: int) -> list[pytest.Item]:
+    """Return those that a short run tries."""
+    out = further(items)
+    items = [item for item in items if item.nodeid not in out]
+    cases, parts = collected(items)
+    out = {node for ids in cases.values() for node in ids} - chosen(cases, parts, seed)
+    return [item for item in items if item.nodeid not in out]
 
 
 def _select(config: pytest.Config, items: list[pytest.Item], text: str) -> None:

@@ -45,6 +45,27 @@ def collected(items: Iterable[pytest.Item]) -> tuple[dict[Row, list[str]], dict[
     return cases, {row: part for row, (part,) in parts.items() if part is not None}
 
 
+def further(items: Iterable[pytest.Item]) -> set[str]:
+    """Return the node ids that a short run leaves out: `further` cases of a test which is among the items.
+
+    Raises UsageError for a wrong marker.
+    """
+    marks = {item: item.get_closest_marker("further") for item in items}
+    tests = {item.nodeid.partition("[")[0] for item, mark in marks.items() if not mark}
+    found: set[str] = set()
+    for item, mark in marks.items():
+        if mark and (len(mark.args) != 1 or mark.kwargs or not isinstance(mark.args[0], str)):
+            raise pytest.UsageError(f'{item.nodeid}: further("a test that a short run tries"), not {mark}')
+        if mark and whole_name(item.nodeid, mark.args[0]) in tests:
+            found.add(item.nodeid)
+    return found
+
+
+def whole_name(node: str, test: str) -> str:
+    """Return the node id of a test that a marker names: of the same module, unless it has a path."""
+    return test if "::" in test else f"{node.partition('::')[0]}::{test}"
+
+
 def chosen(cases: Mapping[Row, Sequence[str]], parts: Mapping[Row, int], seed: int) -> set[str]:
     """Return the node ids of a short run: of each row its part, one from each equal stretch of its cases."""
     kept: set[str] = set()

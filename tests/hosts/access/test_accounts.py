@@ -88,6 +88,7 @@ def test_the_rules_of_an_account_go_when_root_deploys_in_its_place(hosts: MakeHo
     fleet.sh(0, "test ! -e /etc/sudoers.d/myapp && visudo -c -q")
 
 
+@pytest.mark.further("tests/hosts/setup/test_handover.py::test_nothing_that_a_former_account_could_edit_is_taken_over")
 def test_another_account_takes_over_what_the_former_one_owned_and_nothing_it_planted(
     clone: Clone, one_host: Hosts, tmp_path: Path
 ) -> None:

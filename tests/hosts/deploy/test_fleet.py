@@ -137,6 +137,7 @@ def test_a_bad_canary_leaves_all_other_hosts_untouched(fleet: Fleet) -> None:
         )
 
 
+@pytest.mark.further("tests/traffic/test_traffic_fleet.py::test_an_undo_loses_no_request")
 def test_a_failure_in_the_third_wave_can_undo_all_that_went_before_it(fleet: Fleet) -> None:
     old = fleet.serve()[0]
     fleet.edit(FAILS_ON_SHIRE04)

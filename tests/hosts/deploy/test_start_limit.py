@@ -21,6 +21,9 @@ def quick(shire: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
+@pytest.mark.further(
+    "tests/hosts/service/test_processes.py::test_however_quickly_deploys_come_workers_and_timers_are_up_afterwards"
+)
 def test_more_restarts_than_systemd_would_have_in_a_minute(quick: Clone, shire: Hosts) -> None:
     """systemd would refuse the sixth start of each slot; after all of them it still restarts a process that dies."""
     for _ in range(12):

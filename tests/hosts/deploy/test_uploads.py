@@ -252,7 +252,10 @@ def test_memory_does_not_grow_with_what_is_sent(far: Far) -> None:
     assert peaks[1] - peaks[0] < 10 * MB
 
 
-@pytest.mark.parametrize("words", [(), ("--json",)])
+JSON = pytest.param(("--json",), marks=pytest.mark.further("test_an_upload_that_takes_time_is_seen_in_bytes"))
+
+
+@pytest.mark.parametrize("words", [(), JSON])
 def test_an_upload_that_takes_time_is_seen_in_bytes(far: Far, words: tuple[str, ...]) -> None:
     far.depend(12 * MB)
     far.link.slow(rate=2 * MB)

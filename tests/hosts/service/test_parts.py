@@ -24,6 +24,13 @@ from tests.support.packages import fetched
 from tests.support.site import Site, Watch
 
 NAMES = catalogue.names(ROOT)
+ALONE = [
+    name
+    if name == "metrics"
+    else pytest.param(name, marks=pytest.mark.further("test_its_own_tests_pass_with_it_alone"))
+    for name in NAMES
+    if name != "api"
+]  # test_api_part.py has that
 
 # Five of a hundred requests fail, after hours without an error.
 ALERTS = """
@@ -87,7 +94,7 @@ def test_all_parts_together_are_as_well_kept_as_the_rest(whole: tuple[Clone, Pat
 
 
 @pytest.mark.packages
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "api"])  # test_api_part.py has that
+@pytest.mark.parametrize("name", ALONE)
 def test_its_own_tests_pass_with_it_alone(whole: tuple[Clone, Path], name: str, tmp_path: Path) -> None:
     clone = make(tmp_path)
     # Without a lock: the venv has what all parts require.
@@ -101,6 +108,7 @@ def test_all_their_tests_pass_together(whole: tuple[Clone, Path]) -> None:
     tried(*whole, "auth", "about", "health", *NAMES)
 
 
+@pytest.mark.further("test_all_their_tests_pass_together")
 @pytest.mark.packages
 def test_the_part_jobs_keeps_jobs_in_redis_as_it_does_in_sqlite(whole: tuple[Clone, Path], tmp_path: Path) -> None:
     with redis(tmp_path) as url:
@@ -222,6 +230,7 @@ def test_promtool_takes_the_alert_rules_and_they_fire_when_they_should(site: Sit
         assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.further("test_no_count_falls_or_is_lost_over_workers_switches_and_crashes")
 def test_all_parts_are_deployed_together_and_taken_out_again(site: Site) -> None:
     for name in NAMES:
         site.clone.done("add", name, "--yes")

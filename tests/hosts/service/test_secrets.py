@@ -205,6 +205,7 @@ def test_a_boot_puts_the_former_value_back_where_the_controller_died(site: Site)
     assert site.fab("doctor").out.startswith("shire01  ready\n")
 
 
+@pytest.mark.further("test_a_boot_puts_the_former_value_back_where_the_controller_died")
 def test_a_committed_change_stays_where_the_controller_died_after_it(site: Site) -> None:
     site.clone.environment["FAILPOINT"] = "controller.activated=die"
     assert set_to(site.clone, "API_TOKEN", "fourth").status == -signal.SIGKILL

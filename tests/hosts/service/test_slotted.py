@@ -131,6 +131,7 @@ def test_a_worker_that_fails_in_the_probation_takes_the_host_back(site: Site) ->
     describe(site, processes=worker()).deploy()
 
 
+@pytest.mark.further("test_a_worker_that_fails_in_the_probation_takes_the_host_back")
 def test_a_rollback_from_a_probation_starts_the_former_worker_again(site: Site) -> None:
     committed = describe(site, processes=worker()).deploy()
     describe(site, processes=worker(), probation=600)

@@ -180,7 +180,10 @@ LINKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("as_root", [["--as", "root"], []], ids=["as root", "with sudo"])
+AS_ROOT = pytest.param(["--as", "root"], marks=pytest.mark.further("test_root_follows_no_link_of_the_deploy_account"))
+
+
+@pytest.mark.parametrize("as_root", [AS_ROOT, []], ids=["as root", "with sudo"])
 def test_root_follows_no_link_of_the_deploy_account(fleet: Fleet, as_root: list[str]) -> None:
     if not as_root:
         fleet.sh(0, "echo 'deploy ALL=(ALL) NOPASSWD: ALL' | install -m 440 /dev/stdin /etc/sudoers.d/zz-full")

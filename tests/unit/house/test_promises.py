@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -15,8 +16,8 @@ from typing import Any, cast
 import pytest
 
 from tests.promises import plugin
-from tests.promises.plugin import COLLECTED
-from tests.promises.rows import SEED, Row, chosen, rows_of
+from tests.promises.plugin import COLLECTED, short
+from tests.promises.rows import SEED, Row, chosen, collected, rows_of, whole_name
 from tests.promises.table import Logs, full_list, page, read
 from tests.promises.words import SEALED
 from tests.support.forks import Forks
@@ -199,9 +200,8 @@ def test_the_page_tells_what_was_measured() -> None:
 def every_row_and_the_tried(config: pytest.Config) -> tuple[set[Row], set[Row]]:
     """Return all rows, and those of which a short run tries a case; without another process if this one has them."""
     if config.args == config.getini("testpaths"):
-        cases, parts = config.stash[COLLECTED]
-        left = chosen(cases, parts, SEED)
-        return {*cases}, {row for row, ids in cases.items() if left.intersection(ids)}
+        items = config.stash[COLLECTED]
+        return {*collected(items)[0]}, {*collected(short(items, SEED))[0]}
     command = (
         "import json; from tests.promises.table import promised; print(json.dumps([[*rows] for rows in promised()]))"
     )
@@ -218,6 +218,50 @@ def test_make_test_tries_a_case_of_every_row_but_of_the_scan(pytestconfig: pytes
     recipe = re.search(r"^test:.*\n\t(.*)\n", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None
     assert recipe[1] == "$(PYTEST)"
+
+
+FURTHER = """
+import pytest
+
+def test_one():
+    pass
+
+@pytest.mark.further("test_one")
+@pytest.mark.promise("it holds", "a fault")
+def test_two():
+    pass
+
+@pytest.mark.promise("it holds", "another", part=1)
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.further("test_three"))])
+def test_three(number):
+    pass
+"""
+
+
+def test_a_further_case_is_left_out_where_the_one_of_its_kind_is_tried(run: Run) -> None:
+    assert "2 passed, 2 deselected" in run(text=FURTHER)[1]
+    status, told, logs = run("--promises", "all", "-m", "promise or further", text=FURTHER)
+    assert (status, len(logs.lines)) == (0, 3), told
+    assert "1 passed" in run("-k", "test_two", text=FURTHER)[1]
+    assert "1 passed" in run("-k", "test_three and 1", text=FURTHER)[1]
+    status, told, _ = run(text="import pytest\n@pytest.mark.further\ndef test_it(): pass\n")
+    assert status == 4
+    assert "test_it: further(" in told
+
+
+def test_each_further_case_names_a_test_that_is_none() -> None:
+    named, without = set(), set()
+    for path in (path for path in (ROOT / "tests").rglob("test_*.py") if path != Path(__file__)):
+        if "mark.further(" not in (text := path.read_text()):
+            without |= {f"{path.relative_to(ROOT)}::{name}" for name in re.findall(r"^def (test_\w+)", text, re.M)}
+            continue
+        node = str(path.relative_to(ROOT))
+        for test in (one for one in ast.parse(text).body if isinstance(one, ast.FunctionDef)):
+            if not any(ast.unparse(mark).startswith("pytest.mark.further(") for mark in test.decorator_list):
+                without.add(f"{node}::{test.name}")
+        named |= {whole_name(node, name) for name in re.findall(r"mark\.further\(\"(.+?)\"\)", text)}
+    assert named
+    assert named <= without
 
 
 def test_a_case_that_ran_again_counts_once_by_its_last_log(tmp_path: Path) -> None:
