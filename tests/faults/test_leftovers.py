@@ -67,7 +67,7 @@ def nothing_live(site: Site) -> None:
     site.sh("rm /run/myapp/live")
 
 
-@pytest.mark.promise(AGAIN, "every leftover of a dead run", part=2)
+@pytest.mark.promise(AGAIN, "every leftover of a dead run", part=1)
 @pytest.mark.parametrize(
     ("leave", "again"),
     [
@@ -99,7 +99,7 @@ def test_what_a_dead_run_left_in_the_directories_goes_with_the_next_deploy(site:
     site.settled()
 
 
-@pytest.mark.promise(WHOLE, "the controller is killed at a step", part=2)
+@pytest.mark.promise(WHOLE, "the controller is killed at a step", part=1)
 @pytest.mark.parametrize(
     "line",
     [

@@ -55,7 +55,7 @@ def require_reason(said: str, point: str) -> None:
         assert f"failpoint {point.removesuffix('=fail')}" in said
 
 
-@pytest.mark.promise(WHOLE, "the controller is killed at a step of it", part=2)
+@pytest.mark.promise(WHOLE, "the controller is killed at a step of it", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_CONTROLLER)
 def test_the_controller_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     tried(made, verb, f"{step}=die", dice)
@@ -67,7 +67,7 @@ def test_the_controller_fails(made: Matrix, dice: random.Random, verb: str, step
     tried(made, verb, f"{step}=fail", dice)
 
 
-@pytest.mark.promise(WHOLE, "the host's program is killed at a step of it", part=2)
+@pytest.mark.promise(WHOLE, "the host's program is killed at a step of it", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_SCRIPTS)
 def test_the_program_is_killed(made: Matrix, dice: random.Random, verb: str, step: str) -> None:
     """Once: a release that was being pruned when the script was killed stayed on the disk under another name."""
@@ -81,7 +81,7 @@ def test_the_program_fails(made: Matrix, dice: random.Random, verb: str, step: s
     tried(made, verb, f"{step}=fail", dice)
 
 
-@pytest.mark.promise(AGAIN, "the host's program hangs at a step of it, and its controller is killed", part=2)
+@pytest.mark.promise(AGAIN, "the host's program hangs at a step of it, and its controller is killed", part=1)
 @pytest.mark.parametrize(("verb", "step"), OF_RUNS)
 def test_the_program_hangs_and_the_controller_is_killed(
     made: Matrix, dice: random.Random, verb: str, step: str

@@ -79,7 +79,7 @@ def test_a_setup_hangs(site: Site, step: str) -> None:
     run_hung(site, step, "pkill -9 -f '[s]tream = sys.stdin'")
 
 
-@pytest.mark.promise(WHOLE, "the host's program is killed, or fails, at a step of its first deploy", part=2)
+@pytest.mark.promise(WHOLE, "the host's program is killed, or fails, at a step of its first deploy", part=1)
 @pytest.mark.parametrize("point", POINTS)
 def test_a_first_deploy_breaks(site: Site, point: str) -> None:
     make_bare(site)

@@ -67,7 +67,7 @@ def serves(served: Served, application: Application, release: str, edition: str)
         assert edition in f"{answer.headers}{answer.body.decode()}"
 
 
-@pytest.mark.promise(BROUGHT, "an application of PyPI is changed, rolled back and rebooted", part=2)
+@pytest.mark.promise(BROUGHT, "an application of PyPI is changed, rolled back and rebooted", part=1)
 @pytest.mark.parametrize("application", APPLICATIONS, ids=lambda each: str(each.name))
 def test_an_application_is_live_and_keeps_its_data(application: Application, clone: Clone, one_host: Hosts) -> None:
     machine = one_host[0]

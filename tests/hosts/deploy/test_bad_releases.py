@@ -160,7 +160,7 @@ def deploy_refused(site: Site, fault: str) -> str:
     return old
 
 
-@pytest.mark.promise(GATE, "a bad release of each kind", part=3)
+@pytest.mark.promise(GATE, "a bad release of each kind", part=2)
 @pytest.mark.parametrize("fault", BAD)
 def test_a_bad_release_is_refused_with_its_cause_and_never_answers(site: Site, fault: str) -> None:
     """Once: a release that failed only behind nginx was seen by users for a moment."""

@@ -121,7 +121,7 @@ open(listing, "w").write(lines.replace(before, after))
 """Program: edits a file of a release and its line in a list, as the deploy account. Arguments: file, list."""
 
 
-@pytest.mark.promise(PLAIN, "a file of the release that serves, edited on the host together with its line")
+@pytest.mark.promise(PLAIN, "a file of the release that serves, edited on the host together with its line", part=1)
 @pytest.mark.parametrize(
     ("path", "listing"),
     [("code/app/health.py", "MANIFEST"), ("run/web", "LAUNCHERS"), ("sbom.json", "release.json")],

@@ -29,7 +29,7 @@ def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) ->
     return hosts, (clones[0], clones[1])
 
 
-@pytest.mark.promise(TWO_RUNS, "two deploys started together", part=2)
+@pytest.mark.promise(TWO_RUNS, "two deploys started together", part=1)
 @pytest.mark.parametrize("number", range(20))
 def test_of_two_deploys_started_together_one_works_and_one_is_told(
     served: tuple[Hosts, tuple[Clone, Clone]], number: int, tmp_path: Path

@@ -171,7 +171,7 @@ def ask_beside_liar(fleet: Fleet, kind: str, verb: str) -> Ended:
     return ended
 
 
-@pytest.mark.promise(OTHERS, "a host that lies beside one that does not, verb by verb", part=3)
+@pytest.mark.promise(OTHERS, "a host that lies beside one that does not, verb by verb", part=2)
 @pytest.mark.parametrize("verb", [one for one in VERBS if "rollback" not in one])
 @pytest.mark.parametrize("kind", LIES)
 def test_what_the_honest_host_says_is_there(fleet: Fleet, kind: str, verb: str) -> None:

@@ -200,7 +200,7 @@ def _answers(place: Place, texts: list[str], door: tuple[str, str, str]) -> None
     assert by_listen["release"] == answer["release"] == place.clone.release()
 
 
-@pytest.mark.promise(NO_INJECTION, "a value that the host's own programs refuse", part=2)
+@pytest.mark.promise(NO_INJECTION, "a value that the host's own programs refuse", part=1)
 @pytest.mark.parametrize(
     ("before", "after", "told"),
     [

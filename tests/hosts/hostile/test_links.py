@@ -62,7 +62,7 @@ KINDS = ["to a file", "to a directory", "to nothing", "hard"]
 PLACES = [*(f"{ROOT}/{path}" for path in NAMED), "/run/myapp/try/blue", "/run/myapp/ctl/probation"]
 
 
-@pytest.mark.promise(ROOTS_OWN, "a link planted by the deploy account, and setup as root", part=4)
+@pytest.mark.promise(ROOTS_OWN, "a link planted by the deploy account, and setup as root", part=2)
 @pytest.mark.parametrize(
     ("path", "kind"), [(path, kind) for path in PLACES for kind in KINDS if kind != "hard" or path.startswith(ROOT)]
 )

@@ -114,7 +114,7 @@ def answering(fleet: Fleet) -> Fleet:
     return fleet
 
 
-@pytest.mark.promise(NO_INJECTION, "a health check that answers with escapes, zeros, megabytes and shell", part=2)
+@pytest.mark.promise(NO_INJECTION, "a health check that answers with escapes, zeros, megabytes and shell", part=1)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["escapes", "zeros", "no text", "shell", "long", "forged"])
 def test_nothing_that_a_health_check_answers_steers_a_terminal(answering: Fleet, mode: str, kind: str) -> None:

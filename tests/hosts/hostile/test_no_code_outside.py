@@ -154,7 +154,7 @@ def test_no_verb_runs_code_of_a_release_or_its_wheels_outside_the_sandbox(site: 
     require_sandboxed(site)
 
 
-@pytest.mark.promise(SANDBOXED, "a damaged venv of such a wheel", part=2)
+@pytest.mark.promise(SANDBOXED, "a damaged venv of such a wheel", part=1)
 @pytest.mark.parametrize(
     "damage",
     [

@@ -50,7 +50,7 @@ PLANTS = {
 }  # fmt: skip
 
 
-@pytest.mark.promise(ROOTS_OWN, "a pipe, a link or a way out where root could read", part=2)
+@pytest.mark.promise(ROOTS_OWN, "a pipe, a link or a way out where root could read", part=1)
 @pytest.mark.parametrize("plant", PLANTS)
 def test_root_reads_what_the_deploy_account_owns_as_that_account(fleet: Fleet, plant: str) -> None:
     """Once: a pipe or a device that a MANIFEST named hung root's drift for good."""
@@ -81,7 +81,7 @@ def by_root(fleet: Fleet) -> Iterator[Fleet]:
     fleet.clone.inventory = deployers
 
 
-@pytest.mark.promise(ROOTS_OWN, "a pipe or a link where root only looks", part=2)
+@pytest.mark.promise(ROOTS_OWN, "a pipe or a link where root only looks", part=1)
 @pytest.mark.parametrize("plant", ["a pipe as a release.json", "a link as the history", "a link for all releases"])
 @pytest.mark.parametrize("verb", ["status", "history", "releases", "doctor", "restart --dry"])
 def test_root_that_only_looks_reads_as_the_deploy_account(by_root: Fleet, verb: str, plant: str) -> None:

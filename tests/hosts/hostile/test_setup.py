@@ -27,7 +27,7 @@ def require_refusal(fleet: Fleet, *told: str) -> None:
     assert fleet.sh(0, look) == before
 
 
-@pytest.mark.promise(ROOTS_OWN, "a directory above ours that others can write in", part=3)
+@pytest.mark.promise(ROOTS_OWN, "a directory above ours that others can write in", part=1)
 @pytest.mark.parametrize(
     ("place", "do", "undo"),
     [

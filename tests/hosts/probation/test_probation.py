@@ -54,7 +54,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.promise(HELD_BACK, "what serves dies, fails or hangs in its probation", part=2)
+@pytest.mark.promise(HELD_BACK, "what serves dies, fails or hangs in its probation", part=1)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_fails_is_taken_back_by_the_host_alone(site: ProbationSite, fault: str) -> None:
     old, new = site.begin_probation()
@@ -136,7 +136,7 @@ def test_a_guard_that_is_killed_goes_on(site: ProbationSite, times: int) -> None
     site.require_returned(old, new)
 
 
-@pytest.mark.promise(WHOLE, "the guard of a probation is killed at a step", part=2)
+@pytest.mark.promise(WHOLE, "the guard of a probation is killed at a step", part=1)
 @pytest.mark.parametrize("step", ["watch", "commit", "committed", "recorded", "processes", "drained"])
 def test_a_guard_that_is_killed_at_the_commit_finishes_it(site: ProbationSite, step: str) -> None:
     old = site.deploy_committed(3)

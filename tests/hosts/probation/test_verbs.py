@@ -19,7 +19,7 @@ __all__ = ["site"]
 WAITS = "probation  wait"
 """What a run says that waits for the end of a probation."""
 
-pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=2)
+pytestmark = pytest.mark.promise(HELD_BACK, "every verb in a probation", part=1)
 
 
 def test_whoever_asks_is_told_the_truth_and_disturbs_nothing(site: ProbationSite) -> None:

@@ -16,7 +16,7 @@ from tests.support.front_door import release_of
 from tests.support.hosts import Hosts, MakeHosts
 from tests.support.probation_site import NEVER, ProbationSite, trial
 
-pytestmark = pytest.mark.promise(HELD_BACK, "hosts of a run of several waves go back while it waits for them", part=2)
+pytestmark = pytest.mark.promise(HELD_BACK, "hosts of a run of several waves go back while it waits for them", part=1)
 
 
 class Pair(ProbationSite):

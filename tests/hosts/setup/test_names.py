@@ -44,7 +44,7 @@ NAMES = {
 }
 
 
-@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already", part=2)
+@pytest.mark.promise(NEIGHBOURS, "a service of a name that the host has already", part=1)
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_the_host_has_is_refused_and_nothing_is_touched(host: Hosts, tmp_path: Path, name: str) -> None:
     """Once: with `name: apt`, remove deleted /etc/apt; with `name: getty`, setup replaced a unit of systemd."""
@@ -65,7 +65,7 @@ def test_a_name_that_the_host_has_is_refused_and_nothing_is_touched(host: Hosts,
     assert sh(host, look) == before
 
 
-@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names")
+@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names", part=2)
 def test_remove_leaves_the_data_and_its_account_and_the_next_setup_takes_them_again(
     host: Hosts, tmp_path: Path
 ) -> None:
@@ -85,7 +85,7 @@ def test_remove_leaves_the_data_and_its_account_and_the_next_setup_takes_them_ag
     assert clone.fab("remove", "-H", "shire01", "--yes").status == 1
 
 
-@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names")
+@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names", part=2)
 @pytest.mark.parametrize("before", ["secret", "data"])
 def test_remove_takes_nothing_of_a_program_that_came_later(host: Hosts, tmp_path: Path, before: str) -> None:
     """Once: where only a secret or the data was ours, it stopped another's unit, and removed its directories."""
@@ -122,7 +122,7 @@ def test_a_process_whose_unit_is_there_already_is_refused_whatever_the_operator_
     assert "/bin/true" in sh(host, "cat /etc/systemd/system/mill-theirs@.service")
 
 
-@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names")
+@pytest.mark.promise(NEIGHBOURS, "remove takes what the record names", part=2)
 def test_an_account_that_cannot_be_removed_is_still_known_as_ours(host: Hosts, tmp_path: Path) -> None:
     clone = deployed(make(tmp_path, host.inventory), host, name="inn", nginx=None, listen="127.0.0.1:8085")
     sh(host, "mkdir -p /var/lib/systemd/linger; touch /var/lib/systemd/linger/inn")
