@@ -62,6 +62,7 @@ def test_a_full_disk_never_costs_the_release_that_serves(disk: tuple[Site, Disk]
     tried(site, broken, moment, broken.fill)
 
 
+@pytest.mark.further("test_a_full_disk_never_costs_the_release_that_serves")
 @pytest.mark.promise(WHOLE, "no inode is left from a step on", part=1)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_disk_without_inodes_never_costs_the_release_that_serves(disk: tuple[Site, Disk], moment: str) -> None:

@@ -56,6 +56,7 @@ def test_a_switch_is_taken_back(site: ProbationSite, run: Disk, step: str, how: 
     settled_after(site, DEPLOY, site.clone.release())
 
 
+@pytest.mark.further("test_a_switch_is_taken_back")
 @pytest.mark.promise(HELD_BACK, "/run is full when a release has to go back", part=1)
 @pytest.mark.parametrize("how", FULL)
 def test_a_release_on_probation_is_taken_back(site: ProbationSite, run: Disk, how: str) -> None:

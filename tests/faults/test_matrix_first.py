@@ -61,6 +61,7 @@ def run_hung(site: Site, step: str, end: str = ":") -> None:
         matrix.finish(site, WORDS, new)
 
 
+@pytest.mark.further("tests/faults/test_matrix.py::test_the_program_hangs_and_the_controller_is_killed")
 @pytest.mark.promise(AGAIN, "the program of a host's first deploy hangs at a step of it", part=1)
 @pytest.mark.parametrize("step", AFTER)
 def test_a_first_deploy_hangs(site: Site, step: str) -> None:

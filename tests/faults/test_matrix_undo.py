@@ -32,6 +32,7 @@ def test_an_undo_breaks(pair: tuple[Matrix, Hosts], point: str) -> None:
     tried(pair, point)
 
 
+@pytest.mark.further("test_an_undo_breaks")
 @pytest.mark.promise(AGAIN, "the way back of a run hangs at a step of it, and its controller is killed", part=1)
 @pytest.mark.parametrize("step", STEPS)
 def test_an_undo_hangs(pair: tuple[Matrix, Hosts], step: str) -> None:

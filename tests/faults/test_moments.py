@@ -38,6 +38,7 @@ def other(made: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return clone
 
 
+@pytest.mark.further("tests/faults/test_matrix.py::test_the_controller_is_killed")
 @pytest.mark.promise(WHOLE, "the controller is killed at a random moment of a deploy", part=1)
 @pytest.mark.parametrize("number", range(200))
 def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dice: random.Random, number: int) -> None:
@@ -52,6 +53,7 @@ def test_the_controller_is_killed_at_any_moment(made: Matrix, length: float, dic
         matrix.finish(site, ("deploy", *HERE), new)
 
 
+@pytest.mark.further("tests/faults/test_matrix_stalled.py::test_a_signal_at_a_line")
 @pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, once or twice, at a random moment", part=1)
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("times", [1, 2])
@@ -76,6 +78,7 @@ def test_a_signal_at_any_moment(
     matrix.finish(site, ("deploy", *HERE), new)
 
 
+@pytest.mark.further("tests/faults/test_matrix_stalled.py::test_the_power_is_cut_at_a_step")
 @pytest.mark.promise(WHOLE, "the power is cut at a random moment of a deploy, or of its probation", part=1)
 @pytest.mark.parametrize("probation", [0, 3])
 @pytest.mark.parametrize("number", range(20))
@@ -96,6 +99,7 @@ def test_the_power_is_cut_at_any_moment(
         matrix.finish(site, ("deploy", *HERE), new)
 
 
+@pytest.mark.further("tests/faults/test_matrix_stalled.py::test_the_host_reboots_at_a_step")
 @pytest.mark.promise(WHOLE, "a clean reboot at a random moment of a deploy with a probation", part=1)
 @pytest.mark.parametrize("number", range(8))
 def test_the_host_reboots_at_any_moment(made: Matrix, length: float, dice: random.Random, number: int) -> None:

@@ -64,6 +64,7 @@ def test_connections_that_are_kept_alive_see_nothing_of_a_switch(site: Site, tmp
         assert {one.number for one in load.history.requests if one.release == release} >= set(range(1, 51))
 
 
+@pytest.mark.further("test_a_probation_loses_no_request")
 @pytest.mark.promise(NO_LOSS, "a release that takes ten seconds to import")
 def test_a_slow_import_changes_nothing_for_users(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     address, now = site.machine.address, site.answering

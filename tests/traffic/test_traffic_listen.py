@@ -30,6 +30,7 @@ def answering(site: Site) -> str:
     return str(ask(site.machine.address, port=PORT).json()["release"])
 
 
+@pytest.mark.further("tests/hosts/service/test_listen.py::test_switches_lose_no_request")
 @pytest.mark.promise(NO_LOSS, "deploy, rollback and restart, with listen: and no gateway")
 def test_a_switch_loses_no_request(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     address, old = site.machine.address, answering(site)
@@ -41,6 +42,7 @@ def test_a_switch_loses_no_request(site: Site, tmp_path: Path, request: pytest.F
     require_no_loss(load, request, retries=3 * load.kept)
 
 
+@pytest.mark.further("tests/traffic/test_traffic.py::test_a_probation_loses_no_request")
 @pytest.mark.promise(NO_LOSS, "a probation, with listen: and no gateway")
 def test_a_probation_loses_no_request(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     address, now = site.machine.address, answering(site)

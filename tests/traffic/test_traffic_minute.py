@@ -16,6 +16,7 @@ from tests.traffic.load import STOCK, Load, sent
 RATE, SECONDS, TIMES = 200, 60, 5
 
 
+@pytest.mark.further("tests/traffic/test_traffic_verbs.py::test_a_switch_loses_no_request_and_slows_none")
 @pytest.mark.promise(NO_LOSS, "five deploys and five rollbacks in a minute")
 def test_five_deploys_and_five_rollbacks_lose_no_request(
     clone: Clone, one_host: Hosts, tmp_path: Path, request: pytest.FixtureRequest

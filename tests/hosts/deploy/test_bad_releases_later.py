@@ -73,6 +73,7 @@ def deploy_taken_back(site: ProbationSite, fault: str) -> tuple[str, str]:
     return old, new
 
 
+@pytest.mark.further("test_under_load_nobody_meets_it_once_it_is_taken_back")
 @pytest.mark.promise(HELD_BACK, "a release that fails some seconds after its switch", part=1)
 @pytest.mark.parametrize("fault", LATE)
 def test_what_fails_later_is_taken_back_and_wait_tells_why(site: ProbationSite, fault: str) -> None:

@@ -89,7 +89,7 @@ def test_a_restart_puts_the_same_release_into_the_other_slot_with_new_processes(
     site.settled()
 
 
-@pytest.mark.promise(WHOLE, "reboot or power cut between runs")
+@pytest.mark.promise(WHOLE, "reboot or power cut between runs", part=1)
 @pytest.mark.parametrize("way", ["reboot", "power cut"])
 def test_the_release_answers_after_a_boot_without_a_controller(site: Site, way: str) -> None:
     release, slot = site.deploy(), site.slot

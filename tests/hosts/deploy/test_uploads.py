@@ -151,6 +151,7 @@ def test_wheels_that_arrived_whole_before_the_link_was_cut_are_not_sent_again(fa
     assert far.site.sh(f"ls -A {ROOT}/wheels | grep -v whl || :") == ""
 
 
+@pytest.mark.further("test_wheels_that_arrived_whole_before_the_link_was_cut_are_not_sent_again")
 @pytest.mark.promise(AGAIN, "the command is killed in the middle of an upload")
 def test_wheels_that_arrived_whole_before_the_controller_was_killed_are_not_sent_again(far: Far) -> None:
     new = far.depend(2 * MB, 12 * MB)
@@ -238,6 +239,7 @@ def test_any_bytes_arrive_as_they_are_also_under_new_keys(far: Far, monkeypatch:
     session.close()
 
 
+@pytest.mark.further("test_an_upload_that_takes_time_is_seen_in_bytes")
 @pytest.mark.promise(CALM, "wheels of 120 MB")
 def test_memory_does_not_grow_with_what_is_sent(far: Far) -> None:
     """Once: a wheel of 200 MB took six minutes, and a torch could not be sent at all."""

@@ -186,6 +186,7 @@ def test_a_deploy_over_it_names_the_way_and_goes_it(site: Site) -> None:
     assert site.answering == new
 
 
+@pytest.mark.further("tests/hosts/service/test_run.py::test_a_health_command_that_stops_its_server_ends")
 @pytest.mark.promise(STUCK, "a health command that leaves its unit's hands", part=1)
 def test_a_health_command_that_stops_its_server_is_over_when_the_deploy_is(served: Site) -> None:
     good = served.deploy()

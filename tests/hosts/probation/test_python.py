@@ -60,6 +60,7 @@ def test_what_fails_is_taken_back_though_nothing_of_python_is_left(site: Probati
     )
 
 
+@pytest.mark.further("test_what_fails_is_taken_back_though_nothing_of_python_is_left")
 @pytest.mark.promise(WHOLE, "the host's Python is broken in its probation", part=1)
 @pytest.mark.parametrize(
     ("path", "lacks"),

@@ -105,6 +105,7 @@ def test_a_venv_that_leads_to_a_python_of_somebody_else_is_drift(fleet: Fleet) -
         fleet.clone.done("deploy")
 
 
+@pytest.mark.further("test_bytecode_that_is_a_link_is_drift_and_is_made_anew")
 @pytest.mark.promise(ROOTS_OWN, "bytecode that a former deploy account goes on writing")
 def test_what_a_former_account_goes_on_writing_is_not_run(fleet: Fleet) -> None:
     plant(fleet)
@@ -120,6 +121,7 @@ def test_what_a_former_account_goes_on_writing_is_not_run(fleet: Fleet) -> None:
         fleet.clone.done("drift", "--as", "root")
 
 
+@pytest.mark.further("test_a_link_in_the_place_of_a_release_or_a_venv_is_drift_and_is_not_handed_over")
 @pytest.mark.promise(ROOTS_OWN, "a slot that a former deploy account has led out of its directory")
 def test_a_slot_that_leads_elsewhere_is_refused_at_a_hand_over(fleet: Fleet) -> None:
     slot = fleet.sh(0, f"readlink {ROOT}/current").strip()

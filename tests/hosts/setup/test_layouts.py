@@ -121,6 +121,7 @@ def test_a_host_that_serves_is_moved_and_no_request_is_lost(hosts: MakeHosts, tm
     assert "no drift" in clone.done("drift", "-H", "shire01", "--as", "root").out
 
 
+@pytest.mark.further("test_a_host_that_serves_is_moved_and_no_request_is_lost")
 @pytest.mark.promise(MOVED, "a slot that dies between setup and the next deploy")
 def test_a_host_that_was_moved_starts_its_slot_again(hosts: MakeHosts, tmp_path: Path) -> None:
     made = hosts()
@@ -168,6 +169,7 @@ def test_a_setup_of_the_former_layout_waits_for_its_lock(hosts: MakeHosts, tmp_p
     site.settled()
 
 
+@pytest.mark.further("test_a_host_that_serves_is_moved_and_no_request_is_lost")
 @pytest.mark.promise(MOVED, "processes of a host of the second layout")
 def test_a_process_without_a_slot_goes_on_in_the_live_slot(hosts: MakeHosts, tmp_path: Path) -> None:
     made = hosts()
