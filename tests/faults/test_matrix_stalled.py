@@ -78,6 +78,7 @@ def test_the_host_reboots_at_a_step(made: Matrix, verb: str, step: str) -> None:
     tried(made, verb, step, reboot)
 
 
+@pytest.mark.further("tests/hosts/probation/test_probation.py::test_a_guard_that_is_killed_goes_on")
 @pytest.mark.promise(AGAIN, "the guard hangs at a step of a probation", part=1)
 @pytest.mark.parametrize("step", [step for verb, step in OF_SCRIPTS if step.startswith("probation.")])
 def test_a_probation_that_hangs_is_ended_by_the_next_run(made: Matrix, step: str) -> None:
@@ -109,7 +110,9 @@ def test_a_signal_at_a_line(made: Matrix, name: str, line: str) -> None:
     matrix.finish(site, ("deploy", *HERE), new)
 
 
-@pytest.mark.further("tests/hosts/deploy/test_interrupts.py::test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun")
+@pytest.mark.further(
+    "tests/hosts/deploy/test_interrupts.py::test_the_second_signal_cuts_and_the_host_undoes_what_it_had_begun"
+)
 @pytest.mark.promise(WHOLE, "SIGINT, SIGTERM or SIGHUP, twice, while the host's program hangs at a step", part=1)
 @pytest.mark.parametrize(("verb", "step"), [case for case in OF_SCRIPTS if not case[1].startswith("probation.")])
 def test_two_signals_cut_what_hangs(made: Matrix, dice: random.Random, verb: str, step: str) -> None:

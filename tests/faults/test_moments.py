@@ -115,6 +115,9 @@ def test_the_host_reboots_at_any_moment(made: Matrix, length: float, dice: rando
         matrix.finish(site, ("deploy", *HERE), new)
 
 
+@pytest.mark.further(
+    "tests/hosts/deploy/test_two_at_once.py::test_of_two_deploys_started_together_one_works_and_one_is_told"
+)
 @pytest.mark.promise(TWO_RUNS, "another deploy, rollback, restart, stop or setup begins at a random moment", part=1)
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "restart", "stop", "setup", "the same"])
 @pytest.mark.parametrize("number", range(8))
@@ -139,6 +142,9 @@ def test_two_runs_at_once(
     matrix.finish(site, ("deploy", *HERE), new)
 
 
+@pytest.mark.further(
+    "tests/hosts/deploy/test_two_at_once.py::test_who_waits_for_the_lock_gets_it_when_the_other_has_ended"
+)
 @pytest.mark.promise(AGAIN, "the run before was killed while another waited for it", part=1)
 @pytest.mark.parametrize("number", range(4))
 def test_who_waits_goes_on_when_the_other_is_killed(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 
 from tests.support.clone import make, quicken
@@ -92,7 +95,12 @@ def filled(text: str, served: tuple[Site, str, str]) -> str:
     return text.replace("OLD", old).replace("NEW", new).replace("SLOT", site.slot).replace("OTHER", site.other)
 
 
-@pytest.mark.parametrize("fault", BROKEN)
+def sampled(names: Iterable[str], further: pytest.MarkDecorator) -> list[Any]:
+    """Mark two of three of these cases."""
+    return [pytest.param(name, marks=further) if number % 3 else name for number, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("fault", sampled(BROKEN, pytest.mark.further("test_it_tells_what_is_broken")))
 def test_it_tells_what_is_broken(served: tuple[Site, str, str], fault: str) -> None:
     site, old, new = served
     broken, told, mended = (filled(text, served) for text in BROKEN[fault])
@@ -110,7 +118,7 @@ def test_a_command_that_changes_nothing_settles_what_is_settled(served: tuple[Si
     assert settled_after(site, ("deploy", "-H", "shire01"), old, new) == new
 
 
-@pytest.mark.parametrize("left", UNTIDY)
+@pytest.mark.parametrize("left", sampled(UNTIDY, pytest.mark.further("test_it_tells_what_was_left")))
 def test_it_tells_what_was_left(served: tuple[Site, str, str], left: str) -> None:
     dirt, told, cleared = (filled(text, served) for text in UNTIDY[left])
     served[0].sh(dirt)

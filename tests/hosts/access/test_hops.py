@@ -43,7 +43,7 @@ def client_address(way: SshAccess) -> str:
     return ended.out.split()[1]
 
 
-@pytest.mark.promise(ACCESS, "a jump host, or two")
+@pytest.mark.promise(ACCESS, "a jump host, or two", part=2)
 @pytest.mark.parametrize(
     ("block", "hops"),
     [
@@ -115,7 +115,7 @@ def test_a_proxy_command_is_run_by_a_shell_as_ssh_would(way: SshAccess, wrap: st
     assert client_address(way) == first
 
 
-@pytest.mark.promise(ACCESS, "a ProxyCommand that gives no way")
+@pytest.mark.promise(ACCESS, "a ProxyCommand that gives no way", part=2)
 @pytest.mark.parametrize(
     ("command", "told"),
     [

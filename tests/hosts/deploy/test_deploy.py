@@ -143,6 +143,7 @@ def test_a_file_edited_together_with_its_line_is_no_unchanged_release(site: Site
     site.settled()
 
 
+@pytest.mark.further("test_a_release_edited_on_the_host_is_never_carried_on")
 def test_a_file_added_to_a_release_on_the_host_is_not_carried_on(site: Site) -> None:
     former = site.deploy()
     with site.changed("service/other.txt", "between"):

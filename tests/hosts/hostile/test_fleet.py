@@ -201,7 +201,7 @@ def test_the_honest_host_is_rolled_back_beside_a_liar(fleet: Fleet, kind: str, v
         fleet.clone.done("deploy", "-H", "shire02")
 
 
-@pytest.mark.promise(CALM, "a real host that answers with lies")
+@pytest.mark.promise(CALM, "a real host that answers with lies", part=3)
 @pytest.mark.parametrize(
     ("kind", "verb", "told"),
     [

@@ -61,7 +61,7 @@ def fleet(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.promise(
-    NO_INJECTION, "a service that prints escapes, forged marks, forged JSON and bytes that are no text"
+    NO_INJECTION, "a service that prints escapes, forged marks, forged JSON and bytes that are no text", part=5
 )
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(

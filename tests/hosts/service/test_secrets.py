@@ -46,7 +46,7 @@ def write(clone: Clone, **changes: object) -> None:
         clone,
         **{
             "secrets": ["API_TOKEN", {"TLS_KEY": "file"}],
-            "health": {"path": "/readyz", "passes": 1, "settle": 0, "timeout": 12},
+            "health": {"path": "/readyz", "passes": 1, "settle": 0, "timeout": 8},
             "processes": {"web": {"workers": 1, "threads": 4}, "worker": {"command": "python worker.py worker"},
                           "nightly": {"command": "python say.py nightly", "schedule": "*-*-* 03:00:00"}},
             "hooks": {"before_activate": "python say.py hook"},

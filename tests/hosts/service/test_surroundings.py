@@ -83,7 +83,12 @@ def found_by_all(clone: Clone, shire: Hosts) -> dict[str, dict[str, object]]:
     return {name: json.loads(text) for name, text in texts.items()}
 
 
-@pytest.mark.parametrize("needs", [[], ["proc", "logs"]], ids=["closed", "open"])
+OPEN = pytest.param(
+    ["proc", "logs"], marks=pytest.mark.further("test_every_unit_has_a_home_caches_and_text_as_utf_8"), id="open"
+)
+
+
+@pytest.mark.parametrize("needs", [pytest.param([], id="closed"), OPEN])
 def test_every_unit_has_a_home_caches_and_text_as_utf_8(clone_there: Clone, shire: Hosts, needs: list[str]) -> None:
     deploy(clone_there, needs)
     wanted = {

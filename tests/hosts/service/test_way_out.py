@@ -84,7 +84,12 @@ TOLD = ("/run/systemd/io.system.ManagedOOM", "/run/systemd/io.systemd.ManagedOOM
 OWN = ("/tmp", "/var/tmp", "/dev/shm", "/dev/mqueue")  # noqa: S108
 
 
-@pytest.fixture(scope="module", params=list(dict.fromkeys([None, *suites()])), ids=str)
+FURTHER = pytest.mark.further("test_nobody_who_starts_programs_hears_the_service")
+OWN_SUITE, *SISTERS = dict.fromkeys([None, *suites()])
+SUITES = [OWN_SUITE, *SISTERS[:1], *(pytest.param(suite, marks=FURTHER) for suite in SISTERS[1:])]
+
+
+@pytest.fixture(scope="module", params=SUITES, ids=str)
 def shire(module_hosts: MakeHosts, request: pytest.FixtureRequest) -> Hosts:
     """A host of each systemd, with a bus and a systemd of the service's own account."""
     return module_hosts(1, request.param)
