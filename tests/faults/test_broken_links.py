@@ -69,6 +69,9 @@ def require_true_report(ended: Struck, pair: Pair, *allowed: str) -> None:
     assert set(re.findall("serves now: release ([0-9a-f]+)", ended.out)) <= {serves}, ended.out
 
 
+@pytest.mark.further(
+    "tests/hosts/deploy/test_uploads.py::test_wheels_that_arrived_whole_before_the_link_was_cut_are_not_sent_again"
+)
 @pytest.mark.promise(WHOLE, "the SSH link is reset at a step", part=1)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_link_that_is_reset_leaves_both_hosts_well(healed: Pair, moment: str) -> None:

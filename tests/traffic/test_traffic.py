@@ -33,6 +33,7 @@ def site(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory, auth
     return traffic.deployed(clone, module_hosts(), nginx=TLS)
 
 
+@pytest.mark.further("tests/hosts/service/test_own_authority.py::test_renewing_and_rotating_lose_no_request")
 @pytest.mark.promise(NO_LOSS, "a new certificate")
 def test_a_new_certificate_loses_no_request(
     site: Site, authority: Authority, tmp_path: Path, request: pytest.FixtureRequest

@@ -187,6 +187,7 @@ def test_the_next_good_deploy_just_works(site: Site) -> None:
     assert site.answering == release
 
 
+@pytest.mark.further("tests/faults/test_hanging.py::test_an_old_release_that_hangs_is_ended_and_the_new_one_serves")
 def test_a_master_that_ignores_sigterm_is_replaced_and_leaves_nothing_to_recover(site: Site) -> None:
     """Once: killing an old slot made the next deploy a recovery."""
     deaf = "import signal\n\n\ndef when_ready(server):\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

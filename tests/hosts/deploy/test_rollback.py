@@ -115,6 +115,7 @@ def test_a_deploy_starts_a_service_that_was_stopped_and_says_that_it_was(site: S
     assert site.answering == release
 
 
+@pytest.mark.further("tests/hosts/service/test_other_users.py::test_only_the_services_own_processes_keep_a_release")
 def test_a_release_whose_last_processes_still_run_is_not_pruned(site: Site) -> None:
     first = site.deploy()
     # A worker started by hand.

@@ -150,6 +150,7 @@ def test_every_nasty_text_arrives_on_the_host_and_does_nothing_there(place: Plac
     _arrives(place, words(None), DOORS[0])
 
 
+@pytest.mark.further("test_every_nasty_text_arrives_on_the_host_and_does_nothing_there")
 @pytest.mark.promise(NO_INJECTION, "made-up texts deployed to a real host, and read back from its processes", part=1)
 @pytest.mark.parametrize("number", range(12))
 def test_any_text_arrives_on_the_host_and_does_nothing_there(place: Place, number: int, dice: random.Random) -> None:

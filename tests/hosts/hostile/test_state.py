@@ -115,6 +115,7 @@ def test_a_littered_host_is_cleared(fleet: Fleet) -> None:
 GONE = "rm /etc/systemd/system/myapp-probation@.service && systemctl daemon-reload"
 
 
+@pytest.mark.further("tests/hosts/setup/test_layouts.py::test_a_host_that_serves_is_moved_and_no_request_is_lost")
 @pytest.mark.promise(ACCESS, "a host that was set up by an older version")
 def test_a_host_of_an_older_version_is_told_before_anything_is_begun(
     hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory

@@ -48,6 +48,7 @@ def test_each_service_has_a_probation_of_its_own(clone: Clone, one_host: Hosts, 
     assert (shown["committed"], shown["state"]) == (other.release(), "healthy")
 
 
+@pytest.mark.further("tests/hosts/probation/test_probation.py::test_what_fails_is_taken_back_by_the_host_alone")
 @pytest.mark.promise(HELD_BACK, "a service without a gateway fails in its probation")
 def test_without_a_gateway_the_host_goes_back_just_so(clone: Clone, one_host: Hosts) -> None:
     machine = one_host[0]

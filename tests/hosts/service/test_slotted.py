@@ -186,6 +186,7 @@ def test_a_single_process_is_never_two(site: Site) -> None:
     assert len(words) >= 8
 
 
+@pytest.mark.further("test_a_release_whose_worker_does_not_stay_up_is_not_committed")
 def test_a_single_process_that_does_not_stay_up_is_not_committed(site: Site) -> None:
     committed = describe(site, processes=worker("beat", single=True)).deploy()
     bad = {"beat": {"command": "python -c 'raise SystemExit(4)'", "single": True}}

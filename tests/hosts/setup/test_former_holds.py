@@ -178,6 +178,7 @@ def test_what_a_former_account_has_started_is_ended_and_what_serves_goes_on(flee
         fleet.clone.done("deploy")
 
 
+@pytest.mark.further("tests/hosts/hostile/test_root.py::test_a_former_account_keeps_nothing")
 @pytest.mark.promise(ROOTS_OWN, "a file system that never answers, which an account mounts over its directory")
 def test_an_account_that_mounts_over_its_directory_is_replaced(fleet: Fleet) -> None:
     """Once: root's drift never ended, setup said `Permission denied`, and remove said that nothing was left."""

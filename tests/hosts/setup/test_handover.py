@@ -109,6 +109,7 @@ def start_program(fleet: Fleet, program: str, account: str, ready: str) -> None:
     fleet.sh(0, f"timeout 20 sh -c 'until [ -e {ready} ]; do sleep 0.05; done'")
 
 
+@pytest.mark.further("tests/hosts/hostile/test_root.py::test_a_former_account_keeps_nothing")
 @pytest.mark.promise(ROOTS_OWN, "files that a former deploy account has open when they are given away")
 def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> None:
     """Once: a former deploy account kept release files and locks open for writing, in a process that was not ended."""
@@ -132,6 +133,7 @@ def test_what_a_former_account_has_open_is_nothing_that_counts(fleet: Fleet) -> 
         fleet.sh(0, "systemctl stop former-root; rm -f /srv/tries/go /srv/tries/written /srv/tries/kept")
 
 
+@pytest.mark.further("tests/hosts/hostile/test_root.py::test_a_former_account_keeps_nothing")
 @pytest.mark.promise(ROOTS_OWN, "processes of a former deploy account under the number of a sub-uid")
 def test_a_process_of_a_sub_uid_is_one_of_its_account(fleet: Fleet) -> None:
     """Once: a former deploy account kept processes under the number of a sub-uid, in a user namespace of its own."""
@@ -187,6 +189,7 @@ def test_a_hand_over_that_was_killed_is_finished_by_the_next(fleet: Fleet, step:
         fleet.clone.done("restart")
 
 
+@pytest.mark.further("tests/hosts/hostile/test_root.py::test_a_former_account_keeps_nothing")
 @pytest.mark.promise(ROOTS_OWN, "directories without an end in the place that a former account had in /run")
 def test_what_is_nested_without_an_end_in_run_is_removed(fleet: Fleet) -> None:
     """Once: directories nested 1,500 deep below /run kept a new deploy account from being set up."""

@@ -135,6 +135,7 @@ def test_a_host_that_was_moved_starts_its_slot_again(hosts: MakeHosts, tmp_path:
     assert site.answering == former.release()
 
 
+@pytest.mark.further("test_a_host_that_serves_is_moved_and_no_request_is_lost")
 @pytest.mark.promise(MOVED, "a release on probation when a host is moved")
 def test_a_move_ends_a_probation_and_the_committed_release_serves(hosts: MakeHosts, tmp_path: Path) -> None:
     """Once: a host of the first layout that was migrated during a probation would have answered 502 at its end."""

@@ -80,6 +80,7 @@ def test_a_foreign_default_server_keeps_answering_before_during_and_after(clone:
     assert wrong == []
 
 
+@pytest.mark.further("tests/hosts/deploy/test_suites.py::test_the_whole_loop_runs")
 def test_a_neighbour_speaks_the_protocol_of_its_own_choice_before_and_after(clone: Clone, one_host: Hosts) -> None:
     """In an nginx before 1.25.1 a word for HTTP/2 in one site's `listen` counts for all sites of the port."""
     machine, address = one_host[0], one_host[0].address
