@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.moments import meet
 from tests.support import distributions
-from tests.support.clone import Ended, Process, make, quicken
+from tests.support.clone import Ended, Process, hurried, make, quicken
 from tests.support.hosts import MakeHosts
 from tests.support.site import ROOT, Site
 from tests.support.state_check import TEMPORARY, answers
@@ -138,7 +138,7 @@ VERBS = {
 def undeployed(hosts: MakeHosts, folder: Path) -> Site:
     """Boot a pristine host, and make a clone with a further process and a quick check and drain."""
     made = hosts()
-    site = Site(make(folder, made.inventory), made[0])
+    site = Site(hurried(make(folder, made.inventory)), made[0])
     quicken(site.clone)
     site.clone.replace(YAML, "threads: 1}", "threads: 1}\n  clock: {command: sleep 1d}")
     site.clone.replace(YAML, "drain: 30", "drain: 2")

@@ -12,7 +12,7 @@ from tests.faults import matrix
 from tests.faults.matrix import HERE, Matrix, made
 from tests.faults.moments import SIGNALS
 from tests.promises.words import AGAIN, TWO_RUNS, WHOLE
-from tests.support.clone import Clone, make
+from tests.support.clone import Clone, hurried, make
 from tests.support.state_check import check, tidy
 
 __all__ = ["made"]
@@ -32,7 +32,7 @@ def length(made: Matrix) -> float:
 @pytest.fixture(scope="module")
 def other(made: Matrix, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """Another operator's clone of the same service, for the same host."""
-    clone = make(tmp_path_factory.mktemp("other"), made.site.clone.inventory)
+    clone = hurried(make(tmp_path_factory.mktemp("other"), made.site.clone.inventory))
     clone.write(matrix.YAML, made.site.read(matrix.YAML))
     clone.environment.update(made.site.clone.environment)
     return clone

@@ -28,7 +28,7 @@ from tests.support.git_repository import git
 ROOT = Path(__file__).resolve().parents[2]
 FAB = Path(sys.executable).with_name("fab")
 STOP_MARGIN = 9
-"""Seconds beyond `drain` that a slot of a clone may take to end."""
+"""Seconds beyond `drain` that a slot of a hurried clone may take to end."""
 _PARTS = ("fabfile.py", "fabric.yaml", "hosts.yaml", "tasks", "templates", "service")
 _WAITS = (
     ("templates/host/change_lock.py", "_GUARD_WAIT = 30", "_GUARD_WAIT = 10"),
@@ -39,7 +39,7 @@ _WAITS = (
     ("templates/take_certificate.sh", "-10 seconds", "-2 seconds"),
     ("templates/take_certificate.sh", "sleep 10", "sleep 2"),
 )
-"""Waits for what may be dead, by file: they are shorter in each clone, since many tests wait to their end."""
+"""Waits for what may be dead, by file, and the shorter ones of `hurried`."""
 
 
 @dataclass
@@ -198,9 +198,6 @@ def _original() -> Path:
     # One release at a time is enough for most tests; those of the probation request one.
     service = root / "service/service.yaml"
     service.write_text(service.read_text().replace("\nprobation: 30", "\nprobation: 0 "))
-    for path, ours, shorter in _WAITS:
-        Clone(root).replace(path, ours, shorter)
-    compileall.compile_dir(root / "tasks", quiet=2)
     git(root, "init", "-q", "-b", "main", "--template=")
     git(root, "add", "-A")
     git(root, "-c", "user.name=tests", "-c", "user.email=tests@example", "commit", "-q", "-m", "as cloned")
@@ -236,6 +233,13 @@ def quicken(clone: Clone) -> None:
     two_workers(clone)
     clone.replace("service/service.yaml", "settle: 2", "settle: 0")
     clone.replace("service/service.yaml", "passes: 3", "passes: 1")
+
+
+def hurried(clone: Clone) -> Clone:
+    """Wait less for runs, guards and slots that may be dead: for tests that wait to the end."""
+    for path, ours, shorter in _WAITS:
+        clone.replace(path, ours, shorter)
+    return clone
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.engine.sandbox import Machine
-from tests.support.clone import STOP_MARGIN, Clone, make
+from tests.support.clone import STOP_MARGIN, Clone, hurried, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import ask, release_of
 from tests.support.hosts import Hosts
@@ -146,7 +146,7 @@ def test_remove_takes_everything_but_the_data_and_the_next_deploy_begins_anew(cl
     before = paths_of_service(machine)
     clone.write("service/stubborn.py", STUBBORN)
     stubborn = {"command": "python stubborn.py", "stop": 300}
-    deployed(clone, one_host, processes={**WORKER, "stubborn": stubborn})
+    deployed(hurried(clone), one_host, processes={**WORKER, "stubborn": stubborn})
     machine.sh("echo precious >/var/lib/myapp/file")
     assert machine.sh("ls -d /var/cache/myapp").returncode == 0
     # A process no longer in service.yaml that no setup has removed yet.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.promises.words import STUCK
-from tests.support.clone import STOP_MARGIN, make
+from tests.support.clone import STOP_MARGIN, hurried, make
 from tests.support.hosts import MakeHosts
 from tests.support.site import Site
 
@@ -86,7 +86,7 @@ while True:
 def served(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Site:
     """One host that serves a good release, with a worker."""
     hosts = module_hosts()
-    made = Site(make(tmp_path_factory.mktemp("hostile"), hosts.inventory), hosts[0])
+    made = Site(hurried(make(tmp_path_factory.mktemp("hostile"), hosts.inventory)), hosts[0])
     made.clone.replace("service/service.yaml", "settle: 2", "settle: 0.5")
     made.clone.replace("service/service.yaml", "drain: 30", f"drain: {DRAIN}")
     made.clone.replace(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import pebble
-from tests.support.clone import Clone, make
+from tests.support.clone import Clone, hurried, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import NAME, ask, release_of, trusting
 from tests.support.hosts import Hosts, MakeHosts
@@ -38,7 +38,7 @@ def host(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> H
 @pytest.fixture(scope="module")
 def clone(host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that is deployed with a certificate of the first CA."""
-    return deployed(make(tmp_path_factory.mktemp("acme")), host, nginx=ACME)
+    return deployed(hurried(make(tmp_path_factory.mktemp("acme"))), host, nginx=ACME)
 
 
 def shown(host: Hosts) -> str:

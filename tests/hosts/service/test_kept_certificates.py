@@ -8,7 +8,7 @@ import pytest
 
 from tasks.engine.sandbox import Machine
 from tests.support.certificates import Authority, serial
-from tests.support.clone import Clone, make
+from tests.support.clone import Clone, hurried, make
 from tests.support.echo_service import deployed, put
 from tests.support.front_door import NAME, ask, release_of
 from tests.support.hosts import Hosts, MakeHosts
@@ -40,7 +40,7 @@ def host(module_hosts: MakeHosts, authority: Authority) -> Hosts:
 @pytest.fixture(scope="module")
 def clone(host: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that is deployed with it."""
-    return deployed(make(tmp_path_factory.mktemp("kept")), host, nginx=ON_HOST)
+    return deployed(hurried(make(tmp_path_factory.mktemp("kept"))), host, nginx=ON_HOST)
 
 
 def renew(machine: Machine, authority: Authority, number: int) -> None:

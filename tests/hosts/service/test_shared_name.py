@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import Authority, serial
-from tests.support.clone import Clone, make
+from tests.support.clone import Clone, hurried, make
 from tests.support.front_door import NAME, ask, spoken
 from tests.support.hosts import Hosts, MakeHosts
 from tests.support.one_name import check, check_outside, put
@@ -37,7 +37,7 @@ class Pair:
 def pair(module_hosts: MakeHosts, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     hosts, clones = module_hosts(), []
     for name in ("shop", "cart"):
-        clone = make(tmp_path_factory.mktemp(name))
+        clone = hurried(make(tmp_path_factory.mktemp(name)))
         clone.inventory = hosts.inventory
         put(clone, name).done("deploy", "-H", "shire01")
         clones.append(clone)
