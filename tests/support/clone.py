@@ -38,6 +38,7 @@ _WAITS = (
     ("tasks/engine/host/layout.py", "5 * GRACE", "3 * GRACE"),
     ("templates/take_certificate.sh", "-10 seconds", "-2 seconds"),
     ("templates/take_certificate.sh", "sleep 10", "sleep 2"),
+    ("templates/take_certificate.sh", "left=50", "left=20"),
 )
 """Waits for what may be dead, by file, and the shorter ones of `hurried`."""
 
