@@ -41,6 +41,13 @@ def test_a_fork_loads_the_modules_of_its_clone_and_is_told_all_that_a_process_is
     assert (ended.status, ended.out.count(str(clone.root))) == (7, 4)
 
 
+def test_a_fork_loads_a_module_that_its_clone_has_otherwise(clone: Clone) -> None:
+    clone.write("tasks/engine/errors.py", "raise SystemExit('another module')\n")
+    assert clone.fab("status") == clone.process("status") == Ended(1, "", "another module\n")
+    (clone.root / "tasks/engine/errors.py").unlink()
+    assert "No module named 'tasks.engine.errors'" in clone.fab("status").err
+
+
 def test_what_a_fork_says_before_a_signal_ends_it_is_kept(clone: Clone) -> None:
     clone.write("fabfile.py", "import os, sys\nsys.stderr.write('last words\\n')\nos.kill(os.getpid(), 9)\n")
     assert clone.fab("status") == Ended(-9, "", "last words\n")
