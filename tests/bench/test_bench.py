@@ -135,6 +135,7 @@ def test_ours_and_the_tutorials_answer(ground: Ground, tmp_path: Path, monkeypat
 
 def test_the_start_of_fab_is_timed_beside_that_of_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(startup, "RUNS", 1)
+    monkeypatch.setattr(startup, "WORDS", {"list": startup.WORDS["list"]})
     found = startup.measure(tmp_path / "start", 1)
     assert set(found) == set(startup.WORDS)
     assert all(0.05 < seconds < 60 for both in found.values() for seconds in both)

@@ -79,6 +79,9 @@ def run(tmp_path: Path, pytest_forks: Forks) -> Run:
             "-p",
             "no:cacheprovider",
             f"--rootdir={tmp_path}",
+            # Otherwise it looks at every test's directory.
+            f"--confcutdir={tmp_path}",
+            "--tb=native",
             f"--promises-log={log}",
         ]
         # Only the plugins that it needs: the others take half of its time.
