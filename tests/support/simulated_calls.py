@@ -21,7 +21,13 @@ builtins.LAB = LAB  # type: ignore[attr-defined]
 
 
 def values() -> Iterator[tuple[Any, str, Any]]:
-    """Return each module of the program that is loaded, with each of its names and their values."""
+    """Return each module of the program that is loaded, with each of its names that is put below, and their values.
+
+    The process that this one is a fork of has looked for them: to do so copies most of its memory.
+    """
+    if loaded:
+        yield from builtins.LAB_PLACES  # type: ignore[attr-defined]
+        return
     for module in [module for name, module in sys.modules.items() if name.startswith("host.")]:
         for name, value in list(vars(module).items()):
             yield module, name, value

@@ -71,15 +71,22 @@ import builtins, importlib, pathlib, sys, typing
 builtins.LAB = "/@lab"
 sys.path.insert(0, {folder!r})
 import host_sources, {modules}
+builtins.LAB_PLACES = [
+    (module, name, value)
+    for module in [sys.modules[name] for name in {names!r}]
+    for name, value in vars(module).items()
+    if value in (host.run.now, host.units.SYSTEMCTL) or isinstance(value, str) and value.startswith(LAB + "/")
+]
 """
-"""Loads the program for all forks. Each fork then puts its own path in the place of LAB (`simulated_calls`)."""
+"""Loads the program for all forks. Each fork puts its own path, clock and systemctl in their places."""
 
 
 @cache
 def forks() -> Forks:
     """Return the interpreter that all steps of this process are forks of: its start takes most of a step's time."""
-    modules = ", ".join(f"host.{name}" for name in templates.modules("host"))
-    preload = PRELOAD.format(needs=", ".join(host_program.NEEDS), folder=str(folder()), modules=modules)
+    names = [f"host.{name}" for name in templates.modules("host")]
+    needs = ", ".join(host_program.NEEDS)
+    preload = PRELOAD.format(needs=needs, folder=str(folder()), modules=", ".join(names), names=names)
     made = Forks([PYTHON, "-I", "-S"], preload, BODY)
     atexit.register(made.close)
     return made
