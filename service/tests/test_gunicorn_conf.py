@@ -43,7 +43,8 @@ def gunicorn(*arguments: str) -> subprocess.Popen[str]:
 
 
 def test_under_gunicorn_everything_is_logged_once_and_as_json(socket_path: str) -> None:
-    with gunicorn("--bind", f"unix:{socket_path}") as server:
+    # The one that answers: another could lose the signal while it starts, and would be waited for.
+    with gunicorn("--bind", f"unix:{socket_path}", "--workers", "1") as server:
         assert server.stdout
         started: list[str] = []
         while not any("Listening at" in line for line in started):

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.host import steps
+from tasks.engine.host.protocol import Output, Report
+from tasks.engine.parallel import run_in_thread
 from templates.host import hold
 from templates.host.run import Interrupted, Run
 from tests.support.simulated_host import NEW, RUN, SERVICE, SimulatedHost
@@ -64,12 +66,17 @@ def test_who_waits_in_vain_is_told_once(host: SimulatedHost) -> None:
 
 
 def test_who_waits_gets_it_as_soon_as_it_is_free(host: SimulatedHost) -> None:
+    busy = threading.Event()
+
+    def hear(item: Report | Output) -> None:
+        if isinstance(item, Report) and item.word == "busy":
+            busy.set()
+
     with held(host):
-        waiting = threading.Thread(target=host.execute, args=(asking(60),))
-        waiting.start()
-        time.sleep(1)
-    waiting.join()
-    assert (host.transcript.all("busy"), host.transcript.last("held")) == ((HOLDER,), RUN.id)
+        waiting = run_in_thread(lambda: host._execute(asking(60), hear))
+        assert busy.wait(60)
+    said = waiting.result(60)
+    assert (said.all("busy"), said.last("held")) == ((HOLDER,), RUN.id)
 
 
 def ended(host: SimulatedHost, run: str, action: str, state: str) -> None:
