@@ -41,12 +41,14 @@ def make_file(root: Path, name: bytes, content: bytes = b"content") -> bool:
 @pytest.mark.promise(PLAIN, "a file with a nasty name")
 @pytest.mark.parametrize("git", [False, True], ids=["no git", "git"])
 def test_a_nasty_name_arrives_as_it_is_or_is_refused(
-    root: Path, tmp_path: Path, git: bool, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, git: bool, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
     if git:
         repository.create(root, monkeypatch)
+    # git starts four times for each: a short run asks it about every third.
+    step = 3 if git and pytestconfig.option.promises == "part" else 1
     taken = 0
-    for number, name in enumerate(NAMES):
+    for number, name in enumerate(NAMES[::step]):
         content = b"%d" % number
         if not make_file(root, name, content):
             continue
@@ -57,7 +59,7 @@ def test_a_nasty_name_arrives_as_it_is_or_is_refused(
         first = name.split(b"/")[0]
         path = os.path.join(os.fsencode(root), b"service", first)  # noqa: PTH118
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)  # noqa: PTH108, PTH112
-    assert taken > 100
+    assert taken > 100 // step
 
 
 @pytest.mark.promise(PLAIN, "a file with a nasty name")
