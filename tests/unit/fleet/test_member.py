@@ -58,7 +58,7 @@ def member(word: str, text: str, count: int) -> Member:
 ])  # fmt: skip
 def test_lines_of_one_step_are_bounded_and_one_says_so(word: str, kind: str, size: int, text: str) -> None:
     found: list[Event] = []
-    member(word, text, 100_000 if len(text) < 100 else 3000).perform(HostStep("stage", "", 1), found.append)
+    member(word, text, size // 200 if len(text) < 100 else 3000).perform(HostStep("stage", "", 1), found.append)
     texts = [one.text for one in found if isinstance(one, (Step, Line))]
     assert sum(map(taken, texts)) < size + 20_000
     assert len(texts) < size // 256 + 2
