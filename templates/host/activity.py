@@ -97,10 +97,16 @@ def _lines(path: str, end: float) -> Iterator[str]:
 
 
 def last_line(path: str) -> str:
-    """Return the last line of a lock file."""
+    """Return the last line of a lock file.
+
+    Before a first setup another account may have put a pipe there, or a link.
+    """
     try:
-        with open(path, "rb") as file:
-            return locks.read(file.fileno())
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return locks.read(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError:
         return ""
 

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO
 
 from . import (
     accounts,
     interpreters,
+    locks,
     logged,
     machine,
     mounts,
@@ -35,7 +37,6 @@ from . import (
 from .background import Background
 from .fact_schema import HostFacts, State, plain
 from .folders import Folder
-from .locks import Lock
 from .run import Run
 from .slot_names import other
 
@@ -107,23 +108,30 @@ class Answer:
 
 def _look(run: Run, wants: frozenset[str], known: record.Record) -> Answer:
     """Read what lies below the deploy account's directories, with that account's rights."""
-    account = _account(run, known) if os.geteuid() == 0 else None
+    if os.geteuid() != 0:
+        return ask(run, wants)
+    places = (run.step["root"], f"{locks.RUN}/{known.name}", f"/etc/{known.name}")
+    mounts.refuse(*places)
+    account = _account(known, places)
     if account is None or account.uid == 0:
         return ask(run, wants)
-    mounts.refuse(run.step["root"])
     seconds = _SECONDS + run.step["wait"] + run.step["watch"]
     return Answer().read(accounts.as_account(account, lambda output: ask(run, wants).write(output), seconds, _MOST))
 
 
-def _account(run: Run, known: record.Record) -> accounts.Account | None:
-    """Return the account that owns the service: by the record, or else by its directory; None if there is neither."""
-    owner = accounts.find(known.account) if known.account else None
-    if owner is None:
-        with suppress(FileNotFoundError):
-            uid = os.lstat(run.step["root"]).st_uid
-            # Processes of an account that is gone may go on.
-            owner = accounts.of_uid(uid) or accounts.Account(f"uid {uid}", uid, _NO_GROUP)
-    return owner
+def _account(known: record.Record, places: Iterable[str]) -> accounts.Account | None:
+    """Return the account that owns the service; None if all that is there is root's.
+
+    The record names it. Before a first setup these places may be those of another program, such as /run/postgresql.
+    """
+    if known.account and (owner := accounts.find(known.account)):
+        return owner
+    for place in places:
+        for _, status in trust.passed(place):
+            if uid := status.st_uid:
+                # Processes of an account that is gone may go on.
+                return accounts.of_uid(uid) or accounts.Account(f"uid {uid}", uid, _NO_GROUP)
+    return None
 
 
 def ask(run: Run, wants: frozenset[str]) -> Answer:
@@ -194,6 +202,6 @@ def _wait(run: Run) -> bool:
         if not seconds:
             continue
         # If the lock is missing, or another account's, there is nothing to wait for.
-        with suppress(OSError), Lock(name, lock) as running:
+        with suppress(OSError), locks.Lock(name, lock) as running:
             late = not running.take_within(run, seconds) and lock == "activate"
     return late

@@ -66,7 +66,8 @@ def _link(path: str) -> str:
 
 def _names(path: str) -> list[str]:
     try:
-        return sorted(os.listdir(path))
+        with Folder.open(path) as folder:
+            return folder.names()
     except OSError:
         return []
 

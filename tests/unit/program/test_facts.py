@@ -31,6 +31,7 @@ from templates.host import (
     trust,
     units,
 )
+from templates.host.background import Background
 from templates.host.fact_schema import HostFacts, Python, Slot, plain
 from templates.host.folders import Folder
 from templates.host.run import Run, now
@@ -133,6 +134,32 @@ def test_no_link_of_the_accounts_is_followed_to_the_task_of_a_guard(here: Path) 
     (here / "elsewhere").rename(theirs)
     assert activity.guarded(*paths)
     os.close(descriptor)
+
+
+def test_a_pipe_in_the_place_of_a_lock_is_not_waited_for(here: Path) -> None:
+    """Once: before a first setup, the account of a program that has /run/NAME held the facts for ever."""
+    lock = here / "myapp/lock/activate"
+    lock.unlink()
+    os.mkfifo(lock)
+    descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    asked = Background(lambda: activity.look("myapp"))
+    asked._thread.join(5)
+    waits = asked._thread.is_alive()
+    # A writer lets the process that waits go on.
+    os.close(os.open(lock, os.O_RDWR))
+    os.close(descriptor)
+    assert not waits
+    assert asked.result() == activity.Activity("")
+
+
+def test_no_link_leads_to_the_slots_that_may_start(here: Path) -> None:
+    (here / "elsewhere/blue").mkdir(parents=True)
+    (here / "myapp/try").symlink_to(here / "elsewhere")
+    assert Links(service(here)).tries == ()
+    (here / "myapp/try").unlink()
+    (here / "elsewhere").rename(here / "myapp/try")
+    assert Links(service(here)).tries == ("blue",)
 
 
 def test_a_lock_that_only_an_open_file_tells_of_is_held(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -682,18 +709,33 @@ def test_root_reads_nothing_itself_below_the_directory_of_an_account_that_is_gon
     monkeypatch: pytest.MonkeyPatch, recorded: str
 ) -> None:
     """Once: root read all of it with its own rights, for as long as that took."""
-
-    def ask(*_: object) -> facts.Answer:
-        answer = facts.Answer()
-        answer.members["uid"] = os.geteuid()
-        return answer
-
-    monkeypatch.setattr(facts, "ask", ask)
+    monkeypatch.setattr(facts, "ask", lambda *_: asked_as(os.geteuid()))
     uid = 50_000 + os.getpid() % 10_000
     with tempfile.TemporaryDirectory() as root:
         os.chown(root, uid, -1)
         run = Run(("n", "r", "{}", ""), {"name": "nothing", "root": root, "wait": 0, "watch": 0}, io.BytesIO())
         assert facts._look(run, frozenset(), record.parse("nothing", recorded)).members == {"uid": uid}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")
+def test_root_reads_nothing_itself_in_what_another_program_has_in_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: for a service with the name of that program, root followed links which its account had put there."""
+    uid = 50_000 + os.getpid() % 10_000
+    with tempfile.TemporaryDirectory(dir="/run") as above:
+        (Path(above) / "nothing").mkdir()
+        monkeypatch.setattr(locks, "RUN", above)
+        monkeypatch.setattr(facts, "ask", lambda *_: asked_as(os.geteuid()))
+        step = {"name": "nothing", "root": f"{above}/none", "wait": 0, "watch": 0}
+        run = Run(("n", "r", "{}", ""), step, io.BytesIO())
+        assert facts._look(run, frozenset(), record.Record("nothing")).members == {"uid": 0}
+        os.chown(f"{above}/nothing", uid, -1)
+        assert facts._look(run, frozenset(), record.Record("nothing")).members == {"uid": uid}
+
+
+def asked_as(uid: int) -> facts.Answer:
+    answer = facts.Answer()
+    answer.members["uid"] = uid
+    return answer
 
 
 def test_only_a_file_is_roots_file_and_only_to_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
