@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from templates.host import activity, change_lock, claims, folders, guard, locks, record, secret, setup_lock
+from templates.host import activity, change_lock, claims, folders, guard, locks, record, secret, setup_lock, trust
 from templates.host.change_lock import ChangeLock, Until
 from templates.host.folders import Folder
 from templates.host.locks import Lock
@@ -232,3 +232,22 @@ def test_a_change_of_secrets_is_not_called_setup(run: Run, monkeypatch: pytest.M
     monkeypatch.setattr(setup_lock, "hold", lambda *_, verb, **__: verbs.append(verb))
     assert secret._begin(run) is known
     assert verbs == ["secrets"]
+
+
+def test_secrets_are_changed_only_where_root_alone_leads_to_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: not where another account had /opt/apps, whose link says whether a former value comes back."""
+    asked: list[str] = []
+
+    def require(*paths: str) -> None:
+        asked.extend(paths)
+        if "/opt/apps" in paths:
+            raise Refused("/opt/apps is not root's alone")
+
+    monkeypatch.setattr(trust, "require_roots_own", require)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(secret, "_begin", lambda _: pytest.fail("it began"))
+    for action in ("unset", "swap", "settle"):
+        monkeypatch.setattr(run, "step", {"name": "myapp", "action": action, "committed": True})
+        with pytest.raises(Refused, match="/opt/apps is not root's alone"):
+            secret.perform(run)
+    assert set(asked) == {"/etc/myapp", "/opt/apps"}
