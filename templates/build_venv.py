@@ -15,12 +15,14 @@ import multiprocessing
 import os
 import re
 import resource
+import signal
 import sys
 import sysconfig
 import zipfile
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from venv import EnvBuilder
 
 CHUNK, MOST = 20, 8
@@ -33,6 +35,8 @@ LARGEST_INFO = 10 * 1000 * 1000
 """Bytes of a file in `.dist-info` at most: those are read as a whole."""
 LIST = "FILES"
 """The list of a venv's files, which the host writes."""
+END_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of prctl(2), which Python does not offer."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -114,10 +118,19 @@ def compile_files(paths: "list[str]", venv: str, final: str) -> None:
 
 def workers() -> Executor:
     """Return a pool with a process for each processor; with one thread if the host has no shared semaphores."""
+    count, fork = min(MOST, os.cpu_count() or 1), multiprocessing.get_context("fork")
     try:
-        return ProcessPoolExecutor(min(MOST, os.cpu_count() or 1), multiprocessing.get_context("fork"))
+        return ProcessPoolExecutor(count, fork, initializer=end_with, initargs=(os.getpid(),))
     except (ImportError, NotImplementedError, OSError):
         return ThreadPoolExecutor(1)
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel end this process with its parent, which may be killed: it would wait for work for ever."""
+    with suppress(ImportError, OSError, AttributeError):
+        import_module("ctypes").CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def main(archive: str, venv: str, final: str, wheels: str, listing: str) -> None:

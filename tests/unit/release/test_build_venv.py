@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def build(
     folder: Path, how: tuple[str, ...] = (), memory: int | None = None, **wheels: dict[str, str]
 ) -> subprocess.CompletedProcess[bytes]:
     """Make a venv of this Python from such wheels, at `.part-x`. memory: the builder's limit, if not its own."""
+    words = [*how, *prepared(folder, memory, **wheels)]
+    if how:
+        return subprocess.run([sys.executable, "-I", "-S", *words], capture_output=True)
+    return subprocess.CompletedProcess(words, *shared(ISOLATED, PRELOAD, BODY).run(words, os.environ))
+
+
+def prepared(folder: Path, memory: int | None = None, **wheels: dict[str, str]) -> list[str]:
+    """Return the builder and its arguments, for a venv from such wheels."""
     places = folder / "wheels"
     places.mkdir()
     digests = {name: distributions.wheel(places, name, "1.0", files=files) for name, files in wheels.items()}
@@ -36,10 +45,7 @@ def build(
     archive.write_bytes(payload._installer())
     builder.write_text(limited(templates.text("build_venv.py"), memory))
     part = folder / ".part-x"
-    words = [*how, *map(str, (builder, archive, part, folder / "final", places, listing))]
-    if how:
-        return subprocess.run([sys.executable, "-I", "-S", *words], capture_output=True)
-    return subprocess.CompletedProcess(words, *shared(ISOLATED, PRELOAD, BODY).run(words, os.environ))
+    return [*map(str, (builder, archive, part, folder / "final", places, listing))]
 
 
 def limited(text: str, memory: int | None) -> str:
@@ -56,6 +62,36 @@ sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 """Runs it as on a host without shared semaphores: objects that need them cannot be made."""
+
+
+def test_what_compiles_ends_with_the_build(tmp_path: Path) -> None:
+    """Once: a build that was killed, as one of a stranger's wheel that takes too long, left its workers for ever."""
+    words = prepared(tmp_path, one={f"one/m{number}.py": "" for number in range(60)})
+    builder = tmp_path / "build_venv.py"
+    text = builder.read_text()
+    assert text.count("compileall.compile_file(") == 1
+    builder.write_text(
+        text.replace("compileall.compile_file(", "__import__('time').sleep(9) or compileall.compile_file(")
+    )
+    with subprocess.Popen([sys.executable, "-I", "-S", *words]) as process:
+        children, workers = Path(f"/proc/{process.pid}/task/{process.pid}/children"), list[str]()
+        while process.poll() is None and not workers:
+            workers = children.read_text().split()
+            time.sleep(0.01)
+        process.kill()
+    assert workers
+    end = time.monotonic() + 5
+    while any(map(runs, workers)) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not any(map(runs, workers))
+
+
+def runs(pid: str) -> bool:
+    """Return whether a process has not ended: where no other process asks for its status, it stays as a zombie."""
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.parametrize("how", [(), ("-c", BARE)], ids=["processes", "a thread"])
