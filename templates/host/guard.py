@@ -15,7 +15,7 @@ from .attempt import Attempt
 from .gate import web_processes
 from .locks import Lock
 from .probe import ANSWER
-from .run import Ended, Failed, Interrupted, Refused, Run, now
+from .run import Ended, Failed, Interrupted, Refused, Run, now, printable
 from .slot_names import other
 
 _FOREVER = 7 * 86400
@@ -218,7 +218,8 @@ class Guard(Attempt):
             return
         self.record("returned", self.why)
         former = self.slots.committed
-        print(f"release {self.release} did not hold: {self.why}. The traffic is back on {former}", flush=True)  # noqa: T201
+        said = f"release {self.release} did not hold: {self.why}. The traffic is back on {former}"
+        print(printable(said), flush=True)  # noqa: T201
         self.give_back()
         # A run that holds the lock may be stopping this unit: accept signals again, or that run and this
         # guard wait for each other.

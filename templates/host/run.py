@@ -189,7 +189,7 @@ class Run:
         """Return a report as a line: the nonce, which no other program knows, and a JSON object."""
         if self.in_words:
             head = "" if word in {"output", "fault"} else f"{word} "
-            return f"{head}{text}".replace("\n", " ") + "\n"
+            return printable(f"{head}{text}") + "\n"
         return f'{self.nonce} {{"report": {_quoted(word)}, "text": {_quoted(text)}}}\n'
 
     def trace(self, error: Exception) -> None:
@@ -245,6 +245,16 @@ class Run:
         """
         line = {"time": utc_now(), "run": self.id, "action": action, "release": release, "who": json.loads(self.who)}
         return json.dumps(line if group is None else {**line, "group": group}, separators=(",", ":"))
+
+
+def printable(text: str) -> str:
+    """Make one plain line of a text, which may be the service's.
+
+    journald begins a new line at NUL, too, and gives that line the source of ours; a terminal obeys what follows ESC.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else " " if letter in "\n\t" else "?" for letter in text)
 
 
 def error_text(error: OSError) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from . import activity, by_hand, facts, locks, rollback_stack
-from .run import Run, utc_now
+from .run import Run, printable, utc_now
 
 _LAST = 5
 """Lines of the history to show."""
@@ -22,7 +22,7 @@ def perform(run: Run) -> None:
     answer = facts.ask(run, frozenset({"health", "survey"}))
     status = ServiceStatus(step["name"], step["root"], answer, step["front"]["listen"])
     lines = [("service", f"{status.name} on {os.uname().nodename}, at {utc_now()}"), *status.lines()]
-    text = "".join(f"{word:<12} {_printable(text)}\n" for word, text in [*lines, ("next", status.next_step())])
+    text = "".join(f"{word:<12} {printable(text)}\n" for word, text in [*lines, ("next", status.next_step())])
     sys.stdout.buffer.write(text.encode("utf-8", "replace"))
     sys.stdout.buffer.flush()
 
@@ -151,8 +151,3 @@ def _event(action: dict[str, Any]) -> str:
 def _holder(line: str) -> str:
     (run,) = _objects([line]) or [{}]
     return f"{run['action']} {run['release']} by {_person(run)}, since {run['time']}" if run else "an unknown process"
-
-
-def _printable(text: str) -> str:
-    """Replace unprintable characters, so that no text of others reaches the terminal as a command."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

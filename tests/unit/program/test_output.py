@@ -13,13 +13,15 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tasks.engine.fleet import step_errors
 from tasks.engine.host import steps, templates
 from tasks.engine.host.steps import HostStep
-from templates.host import programs
+from templates.host import programs, units
+from templates.host.guard import Guard
 from templates.host.run import Interrupted
 from templates.host.run import Run as HostRun
 from templates.host.service import Service as HostService
@@ -220,6 +222,34 @@ def test_a_person_gets_words(capfd: pytest.CaptureFixture[str]) -> None:
     made.report("end", "ok")
     made.output("  of a program")
     assert capfd.readouterr().out == "step switch slot blue takes the traffic\n  of a program\n"
+
+
+def test_no_text_of_the_service_begins_a_line_or_commands_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    """Once: what a health command printed after a NUL was a line of the guard's in the journal."""
+    made = run()
+    made.in_words = True
+    made.report("failed", "ill\0all is well\x1b[2J\r\u2028\udcff")
+    made.output("a\tb\0c")
+    assert capfd.readouterr().out == "failed ill?all is well?[2J???\na b?c\n"
+
+
+def test_a_guard_says_in_one_line_that_it_went_back(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guard = Guard.__new__(Guard)
+    made = run()
+    made.in_words = True
+    guard.run, guard.release, guard.why, guard.old, guard.new = made, "b" * 12, "ill\0all is well", "blue", "green"
+    guard.slots = SimpleNamespace(committed="a" * 12)  # type: ignore[assignment]
+    guard.service = HostService("shop", "/none", 0, 0, None, None, (), (), ())  # type: ignore[arg-type]
+    guard.change_lock = SimpleNamespace(activate=SimpleNamespace(take_within=lambda *_: False))  # type: ignore[assignment]
+    monkeypatch.setattr(units, "states", lambda _: ["active"])
+    for of, name in ((guard, "record"), (guard, "give_back"), (made, "listen"), (made, "begin_ending")):
+        monkeypatch.setattr(of, name, lambda *_: None)
+    monkeypatch.setattr(guard, "_move_back", lambda: True)
+    guard._return_to_former()
+    told = f"release {'b' * 12} did not hold: ill?all is well. The traffic is back on {'a' * 12}\n"
+    assert capfd.readouterr().out == told
 
 
 def test_words_and_texts_of_any_letters_are_one_report(capfd: pytest.CaptureFixture[str]) -> None:

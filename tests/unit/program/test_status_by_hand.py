@@ -139,4 +139,3 @@ def test_since_when_and_until_when() -> None:
 @pytest.mark.parametrize("text", ["[" * 10_000, "no JSON", "[1]", '{"who": 1}', ""])
 def test_what_others_wrote_is_only_shown(text: str) -> None:
     assert dict(status(WELL, text).lines())["live"].startswith(f"{OLD} on slot blue")
-    assert status_by_hand._printable("a\x1b[2Jb\n") == "a?[2Jb?"
