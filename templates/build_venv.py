@@ -126,7 +126,7 @@ def workers() -> Executor:
 
 
 def end_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, which may be killed: it would wait for work for ever."""
+    """Have the kernel end this process with its parent, which may be killed: a worker would wait for work for ever."""
     with suppress(ImportError, OSError, AttributeError):
         import_module("ctypes").CDLL(None).prctl(END_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
@@ -192,4 +192,5 @@ def rename_in_texts(venv: str, final: str) -> None:
 
 
 if __name__ == "__main__":
+    end_with(os.getppid())
     main(*sys.argv[1:])

@@ -64,7 +64,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """Runs it as on a host without shared semaphores: objects that need them cannot be made."""
 
 
-def test_what_compiles_ends_with_the_build(tmp_path: Path) -> None:
+@pytest.mark.parametrize("above", [0, 1], ids=["the build", "its run"])
+def test_a_build_that_is_killed_leaves_no_process(tmp_path: Path, above: int) -> None:
     """Once: a build that was killed, as one of a stranger's wheel that takes too long, left its workers for ever."""
     words = prepared(tmp_path, one={f"one/m{number}.py": "" for number in range(60)})
     builder = tmp_path / "build_venv.py"
@@ -73,17 +74,19 @@ def test_what_compiles_ends_with_the_build(tmp_path: Path) -> None:
     builder.write_text(
         text.replace("compileall.compile_file(", "__import__('time').sleep(9) or compileall.compile_file(")
     )
-    with subprocess.Popen([sys.executable, "-I", "-S", *words]) as process:
-        children, workers = Path(f"/proc/{process.pid}/task/{process.pid}/children"), list[str]()
-        while process.poll() is None and not workers:
-            workers = children.read_text().split()
+    run = (sys.executable, "-I", "-S", "-c", "import subprocess, sys; subprocess.run(sys.argv[1:])")
+    with subprocess.Popen([*run * above, sys.executable, "-I", "-S", *words]) as process:
+        started = [str(process.pid)]
+        while process.poll() is None and len(started) < above + 2:
+            children = Path(f"/proc/{started[-1]}/task/{started[-1]}/children")
+            started += children.read_text().split()[:1]
             time.sleep(0.01)
         process.kill()
-    assert workers
+    assert len(started) == above + 2
     end = time.monotonic() + 5
-    while any(map(runs, workers)) and time.monotonic() < end:
+    while any(map(runs, started)) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not any(map(runs, workers))
+    assert not any(map(runs, started))
 
 
 def runs(pid: str) -> bool:
