@@ -41,7 +41,7 @@ class Project:
     inventory: Inventory
     document: Document
     services: Mapping[str, Service]
-    _wheelhouses: dict[str, Future[Wheelhouse]] = field(default_factory=dict, compare=False)
+    _wheelhouses: dict[Target, Future[Wheelhouse]] = field(default_factory=dict, compare=False)
     _lock: Lock = field(default_factory=Lock, compare=False)
 
     @cached_property
@@ -95,12 +95,16 @@ class Project:
         return checkout
 
     def wheelhouse(self, made: Release, target: Target, say: Callable[[str], None]) -> Wheelhouse:
-        """Return the wheels for a target. Hosts of one target share one fetch and its failure; others do not wait."""
+        """Return the wheels for a target. Hosts of one target share one fetch and its failure; others do not wait.
+
+        Of one target are hosts whose Pythons have the whole version in common: a lock may choose packages by it, and a
+        host that lies about its own must not choose for another.
+        """
         from tasks.engine.release import wheelhouse
 
         with self._lock:
-            first = target.place not in self._wheelhouses
-            fetched = self._wheelhouses.setdefault(target.place, Future())
+            first = target not in self._wheelhouses
+            fetched = self._wheelhouses.setdefault(target, Future())
         if first:
             try:
                 fetched.set_result(wheelhouse.fetch(made.lock, target, say, self.root / "service"))

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -168,6 +169,15 @@ def test_a_build_that_gets_nowhere_is_ended_with_all_that_it_started(
     while Path(f"/proc/{note.read_text()}").exists() and time.monotonic() < until:
         time.sleep(0.1)
     assert not Path(f"/proc/{note.read_text()}").exists()
+
+
+def test_a_host_that_lies_about_its_python_chooses_no_package_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock may have a package for some patch versions alone, as redis has async-timeout before 3.11.3."""
+    monkeypatch.setattr(wheelhouse, "fetch", lambda lock, target, *_: target.python)
+    project = Project(Path(), cast(Any, None), cast(Any, None), {})
+    made = cast(Any, type("Made", (), {"lock": Lock(())}))
+    targets = [replace(HERE, python=python) for python in ("3.11.99", "3.11.2", "3.11.0a1")]
+    assert [project.wheelhouse(made, target, lambda _: None) for target in targets] == ["3.11.99", "3.11.2", "3.11.0a1"]
 
 
 def in_threads(*works: Callable[[], object]) -> list[threading.Thread]:
