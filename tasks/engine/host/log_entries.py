@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
@@ -48,6 +49,8 @@ _OTHERS = ("systemd", "nginx", "-")
 """Sources that are no process of the service."""
 _STARTS = 500
 """Starts of one release whose lines are asked for at most: each is an argument of journalctl."""
+_KNOWN = 100_000
+"""Starts that are remembered, the newest: those of a job each minute in two months."""
 _WIDEST = 128
 """Characters of a source or an identifier."""
 _CURSOR = 1000
@@ -189,11 +192,14 @@ def announced_script(service: Service, asked: Wanted) -> str:
 
 def invocations(release: str, entries: Iterable[Entry]) -> tuple[str, ...]:
     """Return the newest starts of processes of this release. Only the first such line of a start is its launcher's."""
-    first: dict[str, str] = {}
-    for entry in entries:
-        first.setdefault(entry.invocation, entry.text)
     said = f"{log_text.ANNOUNCED}{release}"
-    return tuple(one for one, text in first.items() if one and text == said)[-_STARTS:]
+    # Of a line only whether it names the release: a host may send a gigabyte of them.
+    first: OrderedDict[bytes, bool] = OrderedDict()
+    for entry in entries:
+        first.setdefault(bytes.fromhex(entry.invocation), entry.text == said)
+        if len(first) > _KNOWN:
+            first.popitem(last=False)
+    return tuple(one.hex() for one, named in first.items() if one and named)[-_STARTS:]
 
 
 def last_script(service: Service, asked: Wanted, starts: Sequence[str] = ()) -> str:

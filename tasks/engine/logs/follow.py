@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,8 +90,8 @@ def _merged(
             if item.event == "out":
                 left.discard(item.host)
                 behind.discard(item.host)
-        if not behind or now - began > _PATIENCE:
-            yield from merge.due(now)
+        # Until then none is due, but what has no room leaves.
+        yield from merge.due(now if not behind or now - began > _PATIENCE else -math.inf)
         if not left:
             stop.set()
         if isinstance(item, _Tick) and gone():

@@ -120,8 +120,8 @@ def _entries(member: Member, script: str, seconds: float | None = None) -> Itera
 def _dated(host: str, said: Iterable[bytes | None]) -> Iterator[Entry | bytes]:
     """Yield entries, other lines, and an entry for each line that was too long, with time and place of the one before.
 
-    A long line before the first entry gets the time and place of the first entry; without any entry, the present time
-    and no place.
+    Those before the first entry get one entry, with its time and place; without any entry, the present time and no
+    place. (A host may send hundreds of millions of them.)
     """
     before, early = None, 0
     for line in said:
@@ -132,17 +132,17 @@ def _dated(host: str, said: Iterable[bytes | None]) -> Iterator[Entry | bytes]:
                 yield _too_long(before)
             continue
         entry = log_entries.parse(host, line)
-        if entry and before is None:
-            yield from (_too_long(entry) for _ in range(early))
+        if entry and before is None and early:
+            yield _too_long(entry, early)
         before = entry or before
         yield entry or line
-    if before is None:
-        yield from (_too_long(Entry(time.time(), host, "-", "warning", "", "")) for _ in range(early))
+    if before is None and early:
+        yield _too_long(Entry(time.time(), host, "-", "warning", "", ""), early)
 
 
-def _too_long(near: Entry) -> Entry:
-    # The source of the line is unknown, since the line was dropped.
-    text = "(a line of more than 1 MiB is left out)"
+def _too_long(near: Entry, number: int = 1) -> Entry:
+    # The source of the lines is unknown, since they were dropped.
+    text = f"({'a line' if number == 1 else f'{number} lines'} of more than 1 MiB {'is' if number == 1 else 'are'} left out)"
     return Entry(near.time, near.host, "-", "warning", text, near.cursor)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+import tracemalloc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tasks.engine.config.sections import WEB, Listen, Process
 from tasks.engine.config.service import Service
 from tasks.engine.errors import UsageError
 from tasks.engine.host import layout, log_entries, log_text
-from tasks.engine.host.log_entries import Wanted
+from tasks.engine.host.log_entries import Entry, Wanted
 
 _SERVICE = Service("my-app", "app:app", processes=(WEB, Process("worker", "run"), Process("tidy", "run", "daily")))
 _OPEN = _SERVICE._replace(listen=Listen("127.0.0.1", 8080))
@@ -146,6 +147,24 @@ def test_the_starts_of_one_release_are_no_more_than_a_command_takes() -> None:
     found = log_entries.invocations("aa", entries)
     assert (len(found), found[-1]) == (500, f"{8999:032x}")
     assert len(log_entries.last_script(_SERVICE, Wanted(), found)) < 100_000
+
+
+def test_no_text_of_a_start_stays_in_memory_and_the_oldest_starts_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def said() -> Iterator[Entry]:
+        for number in range(200):
+            text = "release aa" if number in {0, 199} else "x" * 1_000_000
+            yield Entry(1.0, "a", "u", "info", text, "", invocation=f"{number:032x}")
+
+    tracemalloc.start()
+    try:
+        assert log_entries.invocations("aa", said()) == (f"{0:032x}", f"{199:032x}")
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+    monkeypatch.setattr(log_entries, "_KNOWN", 199)
+    assert log_entries.invocations("aa", said()) == (f"{199:032x}",)
 
 
 _SLOT, _NGINX = "my-app@blue.service", "nginx.service"

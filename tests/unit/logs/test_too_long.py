@@ -21,7 +21,7 @@ def entry(text: str) -> bytes:
         ([entry("a"), b"@long", None, entry("b")],
          [("a", "of a"), (LEFT_OUT, "of a"), (LEFT_OUT, "of a"), ("b", "of b")]),
         ([b"@begin", b"@long", None, entry("a"), None],
-         ["@begin", (LEFT_OUT, "of a"), (LEFT_OUT, "of a"), ("a", "of a"), (LEFT_OUT, "of a")]),
+         ["@begin", ("(2 lines of more than 1 MiB are left out)", "of a"), ("a", "of a"), (LEFT_OUT, "of a")]),
         ([b"@begin", b"@long", b"@end 0"], ["@begin", "@end 0", (LEFT_OUT, "")]),
     ],
     ids=["after one", "first", "alone"],
@@ -29,3 +29,10 @@ def entry(text: str) -> bytes:
 def test_each_is_told_with_the_place_of_its_neighbour(said: list[bytes | None], told: list[object]) -> None:
     found = list(read._dated("shire01", said))
     assert [one.decode() if isinstance(one, bytes) else (one.text, one.cursor) for one in found] == told
+
+
+@pytest.mark.parametrize("last", [[], [entry("a")]], ids=["alone", "first"])
+def test_millions_before_the_first_entry_are_told_at_once(last: list[bytes]) -> None:
+    """Nothing looks at the limit of time once all has come."""
+    said = (b"@long" for _ in range(100_000))
+    assert len(list(read._dated("shire01", [*said, *last]))) == 1 + len(last)
