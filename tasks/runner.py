@@ -146,11 +146,15 @@ def members_of(
 
 
 def signing_key(c: Any, project: Project, user: str | None = None) -> SigningKey:
-    """Return the source of SECRET_KEY for hosts that lack it; it asks all hosts of the inventory for the key."""
+    """Return the source of SECRET_KEY for hosts that lack it; it asks all hosts beside them in the inventory."""
+    from tasks.engine.config.selection import Selection
     from tasks.engine.deploy.signing_key import SigningKey
     from tasks.engine.release import git
 
-    return SigningKey(lambda: members_of(c, project, project.select("all"), user), lambda: git.origin(ROOT))
+    def beside(host: str) -> list[Member]:
+        return members_of(c, project, Selection(project.inventory.beside(host), None), user)
+
+    return SigningKey(beside, lambda: git.origin(ROOT))
 
 
 def _confirm(verb: str, selection: Selection) -> None:

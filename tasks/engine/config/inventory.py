@@ -54,6 +54,11 @@ class Inventory(NamedTuple):
         names = sorted({group for host in self.hosts for group in host.groups})
         return {name: tuple(host for host in self.hosts if name in host.groups) for name in names}
 
+    def beside(self, name: str) -> tuple[Host, ...]:
+        """Return the hosts that share secrets with this one, itself included: a local host gets none of the others."""
+        local = name in {host.name for host in self.sandbox}
+        return self.sandbox if local else self.hosts
+
 
 def load(root: Path, environ: MappingView[str, str]) -> Inventory:
     """Load the inventory of the project at root: the file that HOSTS names (from the current directory), or hosts.yaml.

@@ -25,13 +25,15 @@ _BYTES = 32
 class SigningKey:
     """The key of one run: that of a host that has one, else a new one. The first host that lacks it asks the others.
 
-    everyone: returns a member for each host of the inventory; origin: returns the git remote of this clone, or empty
+    beside: returns a member for each host that has the same key as the named one, by the inventory
+    origin: returns the git remote of this clone, or empty
     """
 
-    def __init__(self, everyone: Callable[[], Sequence[Member]], origin: Callable[[], str]) -> None:
-        self._everyone, self._origin = everyone, origin
+    def __init__(self, beside: Callable[[str], Sequence[Member]], origin: Callable[[], str]) -> None:
+        self._beside, self._origin = beside, origin
         self._lock = threading.Lock()
-        self._found: tuple[bytes, str] | None = None
+        # By the names of the hosts that have the key.
+        self._found: dict[tuple[str, ...], tuple[bytes, str]] = {}
 
     @staticmethod
     def lacking(service: Service, facts: Facts) -> bool:
@@ -42,9 +44,11 @@ class SigningKey:
         """Write the key on a host that lacks it; LoopError if a host that may have one does not answer."""
         name = member.host.name
         with self._lock:
-            if self._found is None:
-                self._found = self._look(member)
-            value, whence = self._found
+            everyone = [one for one in self._beside(name) if one.service.name == member.service.name]
+            names = tuple(one.host.name for one in everyone)
+            if names not in self._found:
+                self._found[names] = self._look(member, everyone)
+            value, whence = self._found[names]
         emit(Step(name, "plan", "secret", f"{SECRET_KEY}, {whence}"))
         try:
             Order(Change("set", SECRET_KEY), self._origin(), value).place(member, emit, switch=False)
@@ -53,10 +57,9 @@ class SigningKey:
                 error.next = f"fab setup -H {name} --as root, which brings the key"
             raise
 
-    def _look(self, asking: Member) -> tuple[bytes, str]:
+    def _look(self, asking: Member, everyone: Sequence[Member]) -> tuple[bytes, str]:
         """Return the key, and where it comes from."""
         having: set[str] = set()
-        everyone = [one for one in self._everyone() if one.service.name == asking.service.name]
 
         def look(member: Member, _: Callable[[None], None]) -> None:
             if SECRET_KEY in member.ask(questions.state()).record.secrets:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from tasks import runner
+from tasks.engine.config.inventory import Inventory
 from tasks.engine.config.sections import FALLBACKS, SECRET_KEY
 from tasks.engine.config.service import Secret
 from tasks.engine.deploy.secret_rollout import _Keys
@@ -48,7 +51,7 @@ class Told(Member):
 def test_what_is_no_key_is_an_error_of_the_host_that_told_it(value: bytes) -> None:
     lacking, liar = Told("shire01", None), Told("shire02", value)
     with pytest.raises(LoopError, match="sent to no other host") as caught:
-        SigningKey(lambda: [lacking, liar], str).bring(lacking, lambda _: None)
+        SigningKey(lambda _: [lacking, liar], str).bring(lacking, lambda _: None)
     assert (caught.value.where, caught.value.code, lacking.got) == ("shire02", "lies", [])
     assert "fab secrets.set SECRET_KEY -H all" in str(caught.value.next)
 
@@ -56,8 +59,23 @@ def test_what_is_no_key_is_an_error_of_the_host_that_told_it(value: bytes) -> No
 @pytest.mark.parametrize("value", KEYS, ids=range(len(KEYS)))
 def test_a_key_is_brought_as_it_is_beside_a_host_that_lies(value: bytes) -> None:
     lacking, others = Told("shire01", None), [Told("shire02", b"a\0b"), Told("shire03", value)]
-    SigningKey(lambda: [lacking, *others], str).bring(lacking, lambda _: None)
+    SigningKey(lambda _: [lacking, *others], str).bring(lacking, lambda _: None)
     assert lacking.got == [value]
+
+
+def test_a_local_host_gets_no_key_of_the_inventory_and_gives_it_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = [Told("web1", None), Told("web2", b"key of web2")], [Told("shire01", None), Told("shire02", None)]
+    hosts = [tuple(one.host for one in some) for some in (ours, theirs)]
+    inventory = Inventory(Path("hosts.yaml"), *hosts)
+    members = {one.host.name: one for one in (*ours, *theirs)}
+    monkeypatch.setattr(runner, "members_of", lambda _c, _p, chosen, _u: [members[host.name] for host in chosen.hosts])
+    key = runner.signing_key(None, cast(Any, type("Project", (), {"inventory": inventory})))
+    for one in (*theirs, ours[0]):
+        key.bring(one, lambda _: None)
+    assert ours[0].got == [b"key of web2"]
+    assert theirs[0].got == theirs[1].got
+    assert theirs[0].got != ours[0].got
+    assert ours[1].got == []
 
 
 @pytest.mark.parametrize("name", ["SECRET_KEY", "SECRET_KEY_FALLBACKS"])
@@ -91,7 +109,7 @@ def test_of_two_hosts_with_different_keys_none_decides_for_a_third() -> None:
     """Once: the first host of the inventory gave a host that joined whatever it said."""
     lacking, others = Told("shire01", None), [Told("shire02", b"a"), Told("shire03", b"b"), Told("shire04", b"a")]
     with pytest.raises(LoopError, match="not the same one on shire02, shire03, shire04") as caught:
-        SigningKey(lambda: [lacking, *others], str).bring(lacking, lambda _: None)
+        SigningKey(lambda _: [lacking, *others], str).bring(lacking, lambda _: None)
     assert (caught.value.where, lacking.got) == ("shire01", [])
 
 

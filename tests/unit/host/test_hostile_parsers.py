@@ -276,7 +276,7 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     "deploy.plan.require_secrets_of": lambda said: plan.require_secrets_of(OLD, SECRETIVE, facts_of(said), "shire01"),
     "deploy.secret_rollout.listing": lambda said: secret_rollout.listing("")(Liar(said)),
     "deploy.secret_rollout.unset": lambda said: secret_rollout.unset("API_TOKEN", "", Liar(said), lambda _: None),
-    "deploy.signing_key.SigningKey": lambda said: SigningKey(lambda: [Liar(said)], str).bring(
+    "deploy.signing_key.SigningKey": lambda said: SigningKey(lambda _: [Liar(said)], str).bring(
         Liar(said), lambda _: None
     ),
     "deploy.plan.as_dict": planned,
