@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tasks.engine.audit.advisory import Advisory
@@ -65,24 +65,34 @@ def _places(packages: Iterable[Package]) -> Mapping[tuple[str, str], tuple[str, 
 
 def _of(name: str, version: str, places: tuple[str, ...], advisories: Iterable[Advisory]) -> Iterator[Finding]:
     """Yield a finding for each vulnerability of one package, of which several sources may have an advisory."""
-    merged: list[Finding] = []
-    for one in advisories:
-        affected = [entry for entry in one.affected[name] if entry.has(version)]
-        if not affected:
-            continue
-        fixed = tuple(dict.fromkeys(text for entry in affected for text in entry.fixed(version)))
-        finding = Finding(name, version, one.names, one.summary, fixed, places)
-        for other in [other for other in merged if set(other.names) & set(finding.names)]:
-            merged.remove(other)
-            finding = _joined(other, finding)
-        merged.append(finding)
-    yield from merged
+    affecting = [(one, entries) for one in advisories
+                 if (entries := [entry for entry in one.affected[name] if entry.has(version)])]  # fmt: skip
+    for group in _groups([one for one, _ in affecting]):
+        names = {known for at in group for known in affecting[at][0].names}
+        fixed = dict.fromkeys(text for at in group for entry in affecting[at][1] for text in entry.fixed(version))
+        summary = next(filter(None, (affecting[at][0].summary for at in group)), "")
+        ordered = sorted(names, key=lambda known: (not known.startswith("CVE-"), known))
+        yield Finding(name, version, tuple(ordered), summary, tuple(fixed), places)
 
 
-def _joined(one: Finding, other: Finding) -> Finding:
-    names = sorted({*one.names, *other.names}, key=lambda name: (not name.startswith("CVE-"), name))
-    fixed = tuple(dict.fromkeys((*one.fixed, *other.fixed)))
-    return one._replace(names=tuple(names), summary=one.summary or other.summary, fixed=fixed)
+def _groups(advisories: Sequence[Advisory]) -> Iterable[Sequence[int]]:
+    """Return the places of those that share a name, directly or by others. A database may have half a million."""
+    above = list(range(len(advisories)))
+
+    def top(place: int) -> int:
+        while above[place] != place:
+            above[place] = above[above[place]]
+            place = above[place]
+        return place
+
+    first: dict[str, int] = {}
+    for place, one in enumerate(advisories):
+        for name in one.names:
+            above[top(place)] = top(first.setdefault(name, place))
+    groups: dict[int, list[int]] = {}
+    for place in range(len(advisories)):
+        groups.setdefault(top(place), []).append(place)
+    return groups.values()
 
 
 def idle(ignored: Iterable[Ignored], found: Iterable[Finding], today: str) -> Iterator[str]:

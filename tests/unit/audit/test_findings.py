@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from tasks.engine.audit import advisory, findings
-from tasks.engine.audit.advisory import Advisory
+from tasks.engine.audit.advisory import Advisory, Affected
 from tasks.engine.audit.findings import Finding, Package
 from tasks.engine.config.audit import Ignored
 from tests.support.advisories import record
@@ -25,6 +29,17 @@ def test_advisories_that_share_a_name_are_one() -> None:
     assert [one.names for one in find()] == [("CVE-1", "GHSA-1", "PYSEC-1"), ("GHSA-2",)]
     chain = read(record("A", aliases=["B"]), record("C", aliases=["D"]), record("E", aliases=["B", "D"]))
     assert [one.names for one in findings.find([LOCKED], chain, (), TODAY)] == [("A", "B", "C", "D", "E")]
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["apart", "in a chain"])
+def test_a_database_of_thousands_about_one_package_takes_seconds(linked: bool) -> None:
+    """The limit of memory allows half a million, in a file that may have come from anywhere."""
+    affected = {"flask": (Affected(frozenset({"3.0"}), ()),)}
+    names = [(f"A-{number}", *([f"A-{number + 1}"] if linked else [])) for number in range(20_000)]
+    began = time.monotonic()
+    found = findings.find([LOCKED], [Advisory(one, "", affected) for one in names], (), TODAY)
+    assert len(found) == (1 if linked else 20_000)
+    assert time.monotonic() - began < 15
 
 
 def test_a_package_is_told_once_with_all_its_places_and_another_version_apart() -> None:
