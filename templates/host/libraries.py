@@ -14,7 +14,7 @@ _FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib")
 """Folders in which the loader looks without its cache."""
 _SECONDS, _HEAD = 30, 100
 """Seconds for all looks, and bytes to report beside the names."""
-_CACHED = re.compile(r"^\s+(\S+) \(.*\) => (/.*)$", re.MULTILINE)
+_CACHED = re.compile(r"^[ \t]+(\S+) \(.*\) => (/.*)$", re.MULTILINE)
 
 
 def perform(run: Run) -> None:

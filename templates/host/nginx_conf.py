@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from . import programs, small_file
 
 FOLDER = "/etc/nginx"
-_USER = re.compile(r"^\s*user\s+([^\s;]{1,100})", re.MULTILINE)
-_INCLUDE = re.compile(r"^\s*include\s+[\"']?([^\"';\s]{1,4096})", re.MULTILINE)
+_USER = re.compile(r"^[ \t]*user\s+([^\s;]{1,100})", re.MULTILINE)
+_INCLUDE = re.compile(r"^[ \t]*include\s+[\"']?([^\"';\s]{1,4096})", re.MULTILINE)
 
 
 def worker() -> str:

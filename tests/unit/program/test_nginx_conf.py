@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,17 @@ def test_a_pipe_in_the_place_of_nginx_conf_is_not_waited_for(monkeypatch: pytest
     look.start()
     look.join(20)
     assert not look.is_alive()
+
+
+def test_a_file_of_line_feeds_is_read_in_a_moment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where an account may edit /etc/nginx, root looked for minutes, in a setup with the lock of changes."""
+    empty = "\n" * 200_000
+    written(monkeypatch, tmp_path, f"{empty}\tuser\n nginx;", *BOTH)
+    dumped(monkeypatch, f"{empty}http {{ }}{empty}include conf.d/*.conf;")
+    began = time.monotonic()
+    assert nginx_conf.worker() == "nginx"
+    assert nginx_conf.reads(f"{tmp_path}/conf.d/shop.conf")
+    assert time.monotonic() - began < 5
 
 
 def dumped(monkeypatch: pytest.MonkeyPatch, text: str, status: int = 0) -> None:
