@@ -132,7 +132,7 @@ def _entry(number: int, line: str, path: Path, relock: str) -> LockedRequirement
             where=where,
             next="move the line to service/requirements.in, then: fab lock" if relock == "fab lock" else relock,
         )
-    head, *options = re.split(r"\s+(?=--)", line)
+    head, *options = requirement_lines.options(line)
     try:
         requirement = Requirement(head)
     except InvalidRequirement:
@@ -173,7 +173,7 @@ def pins(text: str) -> str:
     kept: dict[str, str] = {}
     for _, line in logical_lines(text):
         with suppress(InvalidRequirement, UsageError):
-            head, *options = re.split(r"\s+(?=--)", line)
+            head, *options = requirement_lines.options(line)
             requirement = Requirement(head)
             _pin(requirement, "", "")
             hashes = filter(_HASH.fullmatch, options)

@@ -21,7 +21,7 @@ OWN = "wheels"
 """The folder of the operator's own wheels, beside requirements.in. A release does not carry them as files."""
 _HASH = r"    --hash=sha256:[0-9a-f]{64}"
 _ENTRY = re.compile(
-    rf"^(?P<head>(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)[^\n]*\\\n)"
+    rf"^(?P<head>(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)(?=[\s;\\])[^\n]*\\\n)"
     rf"(?P<hashes>(?:{_HASH} \\\n)*{_HASH})$",
     re.MULTILINE,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
 
 _INCLUDE = re.compile(r"\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)")
-_NAMED = re.compile(r"(?:-e\b|--editable\b)[\s=]*(\S+)|[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?\s*@\s*(\S+)")
+_NAMED = re.compile(r"(?:-e\b|--editable\b)[\s=]*(\S+)|[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\]\s*)?@\s*(\S+)")
 _BARE = re.compile(r"\.{1,2}(?=$|[\s;\[])|[^\s;@<>=!~-][^\s;@<>=!~]*(?:[/\\]|\.whl|\.zip|\.tar\.gz)\S*|[./~]\S*")
 _REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|git\+")
 _DISTRIBUTION = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2")
@@ -18,16 +19,16 @@ _DISTRIBUTION = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2")
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number and text of each requirement or option: continuation lines joined, comments left out."""
-    start, joined = 0, ""
+    start, parts = 0, list[str]()
     for number, line in enumerate([*text.splitlines(), ""], start=1):
         content = re.sub(r"(^|\s)#.*", "", line).strip()
         start = start or number
-        joined = f"{joined} {content.removesuffix(chr(92)).strip()}".strip()
+        parts.append(content.removesuffix("\\").strip())
         if content.endswith("\\"):
             continue
-        if joined:
+        if joined := " ".join(filter(None, parts)):
             yield start, joined
-        start, joined = 0, ""
+        start, parts = 0, []
 
 
 def content(path: Path) -> bytes:
@@ -51,13 +52,21 @@ def files(source: Path) -> Iterator[tuple[Path, bytes]]:
     waiting, seen = [source], set()
     while waiting:
         current = waiting.pop()
-        if current in seen or not current.exists():
+        # A file can include itself by more and more paths: `-r x/../requirements.in`.
+        known = os.path.realpath(current)
+        if known in seen or not os.path.exists(known):  # noqa: PTH110 - Path.exists raises for a name that is too long
             continue
-        seen.add(current)
+        seen.add(known)
         data = content(current).replace(b"\r\n", b"\n")
         yield current, data
         included = map(_INCLUDE.match, data.decode(errors="replace").splitlines())
         waiting += [current.parent / match[1] for match in included if match]
+
+
+def options(line: str) -> list[str]:
+    """Return what comes before the options of a line, and each of them."""
+    # `\s+` alone would begin anew at each space of a long run.
+    return re.split(r"(?<!\s)\s+(?=--)", line)
 
 
 def address(line: str) -> str | None:

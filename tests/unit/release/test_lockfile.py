@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from tasks.engine.config.sections import DEPENDENCIES
 from tasks.engine.errors import UsageError
-from tasks.engine.release import lock_source
+from tasks.engine.release import lock_source, requirement_lines
 from tasks.engine.release import lockfile as locks
 from tasks.engine.release.lockfile import LockedRequirement
 
@@ -122,6 +123,41 @@ def test_stale_follows_what_requirements_in_includes(service: Path) -> None:
     (service / "more.in").write_text("zipp>2\n-r requirements.in\n")
     with pytest.raises(UsageError, match="changed since"):
         locks.read(path)
+
+
+@pytest.mark.parametrize("included", ["d/../requirements.in", "requirements.in", "n" * 5000], ids=["other", "own", "long"])
+def test_a_file_that_includes_itself_by_any_path_is_read_once(service: Path, included: str) -> None:
+    (service / "d").mkdir()
+    source = service / "requirements.in"
+    source.write_text(f"flask\n-r {included}\n")
+    assert [path for path, _ in requirement_lines.files(source)] == [source]
+
+
+RUN = 50_000
+LONG = {
+    "spaces before no option": f"zipp==1.0{' ' * RUN}x",
+    "spaces before an option": f"zipp==1.0{' ' * RUN}--hash=sha256:{A}",
+    "spaces before no address": f"zipp {' ' * RUN}x",
+    "spaces before an address": f"zipp{' ' * RUN}@{' ' * RUN}https://index.example/zipp.whl",
+    "lines that go on": "zipp\\\n" * RUN * 5,
+    "empty lines that go on": "\\\n" * RUN * 5,
+}
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+def test_a_long_line_takes_no_longer_than_its_length(text: str) -> None:
+    """A lock may have 10 MB, and may be a stranger's."""
+    began = time.monotonic()
+    for _, line in requirement_lines.logical_lines(text):
+        requirement_lines.address(line)
+        requirement_lines.options(line)
+    assert time.monotonic() - began < 4
+
+
+def test_an_address_is_found_behind_any_spaces_and_extras() -> None:
+    for line in ("zipp@x://y", "zipp @ x://y", "zipp[a, b]@x://y", "zipp [a]  @  x://y", "-e x://y"):
+        assert requirement_lines.address(line) == "x://y"
+    assert requirement_lines.address("zipp [a] == 1") is None
 
 
 def test_require(service: Path) -> None:
