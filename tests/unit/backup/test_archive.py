@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -454,6 +455,19 @@ def test_an_archive_may_not_unpack_to_more_than_the_limit(keep: Callable[[bytes]
     path = keep(gzip.compress(gzip.decompress(made(SMALL)) + bytes(1 << 24)))
     with pytest.raises(archive.Damaged, match="behind its end"):
         archive.read(path, 1 << 20)
+
+
+def test_a_file_is_one_member_whose_name_takes_no_time(keep: Callable[[bytes], Path]) -> None:
+    """A host could fill the limit of a backup with members of nothing, each read in Python, or with one long name."""
+    whole, nothing = made(SMALL), gzip.compress(b"")
+    named = b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 30_000_000 + b"\0" + nothing[10:]
+    began = time.monotonic()
+    for data in (nothing * 100_000 + whole, whole + nothing, whole + b"\0"):
+        with pytest.raises(archive.Damaged, match="behind its end"):
+            archive.read(keep(data), LIMIT)
+    with pytest.raises(archive.Damaged):
+        archive.read(keep(named), LIMIT)
+    assert time.monotonic() - began < 3
 
 
 def headers(*entries: tuple[bytes, int]) -> bytes:
