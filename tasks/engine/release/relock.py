@@ -36,6 +36,8 @@ from tasks.engine.release.indexes import Indexes, local
 from tasks.engine.release.lock_source import Source
 from tasks.engine.release.pyproject import Project
 
+_SECONDS = 1800
+"""Seconds that uv may take: an index may answer it slowly, or without an end."""
 OLDEST = "3.9"
 """The lowest Python to lock for when service.yaml names none."""
 
@@ -164,11 +166,12 @@ def _run(words: list[str], folder: Path, source: Source, indexes: Indexes, draft
     """Run uv in a directory: it writes the draft. UsageError with the last lines of its output if it fails."""
     environment = indexes.for_uv(draft.parent)
     done = local_program.run(
-        [find_uv_bin(), *words], folder=folder, environment=environment, seconds=None, limited=True
+        [find_uv_bin(), *words], folder=folder, environment=environment, seconds=_SECONDS, limited=True
     )
-    if done.status:
+    if done.status != 0:
         ours = not source.made_elsewhere and any("`requires-python`" in line for line in done.lines)
         range_ = "; its requires-python is `python` of service.yaml" if ours else ""
+        failed += f": {done.fault(f'{_SECONDS} s')}" if done.status is None else ""
         if done.status == -signal.SIGABRT:
             gigabytes = local_program.MEMORY >> 30
             range_ += f". It may use {gigabytes} GB of memory; uv pip compile -v names the package that takes more"

@@ -229,6 +229,17 @@ def test_an_own_wheel_that_uv_cannot_read_is_refused_before_it_does(root: Path) 
     assert not (root / "service/requirements.txt").exists()
 
 
+def test_a_uv_that_does_not_end_is_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relock, "_SECONDS", 1)
+    endless = root / "uv"
+    endless.write_text("#!/bin/sh\nexec sleep 600\n")
+    endless.chmod(0o755)
+    monkeypatch.setattr(relock, "find_uv_bin", lambda: str(endless))
+    with pytest.raises(UsageError, match=r"uv could not lock .*: it did not end within 1 s"):
+        relock.make(root, ">=3.9")
+    assert not (root / "service" / "requirements.txt").exists()
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets us limit a program that runs")
 def test_an_index_that_sends_more_than_uv_may_hold_fails_the_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_program, "MEMORY", 192 << 20)
