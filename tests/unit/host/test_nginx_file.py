@@ -228,6 +228,9 @@ def test_what_a_service_has_below_its_path_is_the_same_as_without_it() -> None:
     assert "proxy_set_header SCRIPT_NAME /a.b;" in location
     # An answer of the service leads nginx to no location of another service.
     assert "\n        proxy_ignore_headers X-Accel-Redirect;" in location
+    balanced = SERVICE._replace(nginx=WHOLE._replace(path="/a.b", balancer_check=True))
+    asked = nginx_file.render(balanced, ipv6=True)[f"/etc/nginx/loop/{NAME}/myapp.balancer"]
+    assert asked.count("proxy_pass ") == asked.count("proxy_ignore_headers X-Accel-Redirect;") == 1
     # nginx runs an `if` in the location that answers, and in no other.
     assert location.count('if ($loop_myapp_turn ~ "^1") { return 403; }') == 2
     (whole,) = nginx_file.render(SERVICE._replace(nginx=WHOLE), ipv6=True).values()
