@@ -36,10 +36,10 @@ def test_a_database_of_thousands_about_one_package_takes_seconds(linked: bool) -
     """The limit of memory allows half a million, in a file that may have come from anywhere."""
     affected = {"flask": (Affected(frozenset({"3.0"}), ()),)}
     names = [(f"A-{number}", *([f"A-{number + 1}"] if linked else [])) for number in range(20_000)]
-    began = time.monotonic()
+    began = time.process_time()
     found = findings.find([LOCKED], [Advisory(one, "", affected) for one in names], (), TODAY)
     assert len(found) == (1 if linked else 20_000)
-    assert time.monotonic() - began < 15
+    assert time.process_time() - began < 15
 
 
 def test_a_package_is_told_once_with_all_its_places_and_another_version_apart() -> None:

@@ -461,13 +461,13 @@ def test_a_file_is_one_member_whose_name_takes_no_time(keep: Callable[[bytes], P
     """A host could fill the limit of a backup with members of nothing, each read in Python, or with one long name."""
     whole, nothing = made(SMALL), gzip.compress(b"")
     named = b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * 30_000_000 + b"\0" + nothing[10:]
-    began = time.monotonic()
+    began = time.process_time()
     for data in (nothing * 100_000 + whole, whole + nothing, whole + b"\0"):
         with pytest.raises(archive.Damaged, match="behind its end"):
             archive.read(keep(data), LIMIT)
     with pytest.raises(archive.Damaged):
         archive.read(keep(named), LIMIT)
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 def headers(*entries: tuple[bytes, int]) -> bytes:

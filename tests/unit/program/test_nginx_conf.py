@@ -72,10 +72,10 @@ def test_a_file_of_line_feeds_is_read_in_a_moment(monkeypatch: pytest.MonkeyPatc
     empty = "\n" * 200_000
     written(monkeypatch, tmp_path, f"{empty}\tuser\n nginx;", *BOTH)
     dumped(monkeypatch, f"{empty}http {{ }}{empty}include conf.d/*.conf;")
-    began = time.monotonic()
+    began = time.process_time()
     assert nginx_conf.worker() == "nginx"
     assert nginx_conf.reads(f"{tmp_path}/conf.d/shop.conf")
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def dumped(monkeypatch: pytest.MonkeyPatch, text: str, status: int = 0) -> None:
