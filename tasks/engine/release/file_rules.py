@@ -15,6 +15,10 @@ from tasks.engine import plain_file
 LIMIT = plain_file.LIMIT
 """The largest file of a release, in bytes, unless `include` of service.yaml names it."""
 
+DEPTH = 100
+"""Directories above a file of a release, at most: programs that walk through them may call themselves for each."""
+_SHOWN = 200
+
 CACHES = frozenset(
     {".git", ".venv", "venv", "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis"}
     | {".tox", ".nox"}
@@ -102,6 +106,8 @@ def check_name(raw: bytes) -> Refusal | None:
         return Refusal(shown, "its name is not UTF-8", "rename it")
     if path == "-" or not path.isprintable() or "\\" in path:
         return Refusal(shown, "its name holds an invisible character or a backslash, or is a lone dash", "rename it")
+    if path.count("/") > DEPTH:
+        return Refusal(path[:_SHOWN], f"it lies in more than {DEPTH} directories", "move it up")
     name = path.rpartition("/")[2]
     if _ENV_NAMES.fullmatch(name) and not name.endswith(_ENV_SAMPLES):
         remedy = (

@@ -112,13 +112,17 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
 def walk(folder: bytes, prefix: bytes) -> list[bytes]:
     """Return every path below a directory, each with `prefix` in front, but no caches and venvs; follow no links."""
     paths: list[bytes] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            name = os.fsdecode(entry.name)
-            if name in file_rules.CACHES or file_rules.is_litter(name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                paths += walk(entry.path, prefix + entry.name + b"/")
-            else:
-                paths.append(prefix + entry.name)
+    # A list, not recursion: directories may lie deeper than Python calls.
+    waiting = [(folder, prefix)]
+    while waiting:
+        place, above = waiting.pop()
+        with os.scandir(place) as entries:
+            for entry in entries:
+                name = os.fsdecode(entry.name)
+                if name in file_rules.CACHES or file_rules.is_litter(name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, above + entry.name + b"/"))
+                else:
+                    paths.append(above + entry.name)
     return paths

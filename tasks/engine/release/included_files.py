@@ -17,7 +17,13 @@ def find(folder: Path, include: Mapping[str, str]) -> frozenset[bytes]:
     """
     found: set[bytes] = set()
     for pattern, place in include.items():
-        matched = {path for path in _matched(folder, pattern) if not file_rules.is_litter(os.fsdecode(path))}
+        try:
+            matched = {path for path in _matched(folder, pattern) if not file_rules.is_litter(os.fsdecode(path))}
+        except RecursionError:
+            # Of `**`, which Python follows by recursion.
+            raise UsageError(
+                f"directories lie too deep below service/ for {pattern!r}", where=place, next="name a directory in it"
+            ) from None
         if not matched:
             raise UsageError(
                 f"no file below service/ matches {pattern!r}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -73,10 +74,15 @@ def _sizes(folder: Path, raw: bytes, carried: Collection[str]) -> Iterator[int]:
     if not raw.endswith(b"/"):
         yield from _size(folder, raw, carried)
         return
-    for place, folders, files in os.walk(top):
-        folders[:] = [name for name in folders if not _is_usual(os.fsdecode(name))]
-        for name in files:
-            yield from _size(folder, os.path.relpath(os.path.join(place, name), os.fsencode(folder)), carried)  # noqa: PTH118
+    # A list, not os.walk: before Python 3.12 that calls itself for each level.
+    waiting = [top]
+    while waiting:
+        with suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if not entry.is_dir():
+                    yield from _size(folder, os.path.relpath(entry.path, os.fsencode(folder)), carried)
+                elif not entry.is_symlink() and not _is_usual(os.fsdecode(entry.name)):
+                    waiting.append(entry.path)
 
 
 def _size(folder: Path, raw: bytes, carried: Collection[str]) -> Iterator[int]:

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tasks.engine.errors import UsageError
 from tasks.engine.fleet import project
-from tasks.engine.release import archive, file_rules
+from tasks.engine.release import archive, file_rules, left_behind
+from tasks.engine.sandbox.removal import remove_tree
 from tests.support import git_repository as repository
 from tests.support.clone import ROOT
 
 HERE = "service/service.yaml:9:11 (include[0])"
+
+
+@pytest.fixture
+def deep(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with more levels than Python calls; git takes them."""
+    made = root / "service/static/dist/t"
+    made.mkdir()
+    monkeypatch.chdir(made)
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("f.css").write_text("x")
+    os.chdir(root)
+    yield made
+    # pytest could not remove it.
+    remove_tree(made)
 
 
 @pytest.fixture
@@ -102,6 +122,18 @@ def test_what_is_refused_is_refused_there_too(root: Path, path: str, text: str, 
         carried(root, "static/dist")
     assert caught.value.where == f"service/{path}"
     assert ".gitignore" not in (caught.value.next or "")
+
+
+@pytest.mark.usefixtures("deep")
+def test_a_deep_tree_is_refused_by_name(root: Path) -> None:
+    (left,) = (one for one in left_behind.find(root, archive.Tree(())) if one.path == "static/dist/")
+    assert left.files == 2
+    for pattern, reason in (("static/dist", "more than 100 directories"), ("**/*.css", "too deep")):
+        with pytest.raises(UsageError, match=reason):
+            carried(root, pattern)
+    shutil.rmtree(root / ".git")
+    with pytest.raises(UsageError, match="more than 100 directories"):
+        archive.collect(root)
 
 
 def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
