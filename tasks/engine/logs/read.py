@@ -142,7 +142,9 @@ def _dated(host: str, said: Iterable[bytes | None]) -> Iterator[Entry | bytes]:
 
 def _too_long(near: Entry, number: int = 1) -> Entry:
     # The source of the lines is unknown, since they were dropped.
-    text = f"({'a line' if number == 1 else f'{number} lines'} of more than 1 MiB {'is' if number == 1 else 'are'} left out)"
+    text = "(a line of more than 1 MiB is left out)"
+    if number > 1:
+        text = f"({number} lines of more than 1 MiB are left out)"
     return Entry(near.time, near.host, "-", "warning", text, near.cursor)
 
 

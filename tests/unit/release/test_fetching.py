@@ -173,11 +173,12 @@ def test_a_build_that_gets_nowhere_is_ended_with_all_that_it_started(
 
 def test_a_host_that_lies_about_its_python_chooses_no_package_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lock may have a package for some patch versions alone, as redis has async-timeout before 3.11.3."""
-    monkeypatch.setattr(wheelhouse, "fetch", lambda lock, target, *_: target.python)
+    monkeypatch.setattr(wheelhouse, "fetch", lambda _, target, *__: target.python)
     project = Project(Path(), cast(Any, None), cast(Any, None), {})
     made = cast(Any, type("Made", (), {"lock": Lock(())}))
-    targets = [replace(HERE, python=python) for python in ("3.11.99", "3.11.2", "3.11.0a1")]
-    assert [project.wheelhouse(made, target, lambda _: None) for target in targets] == ["3.11.99", "3.11.2", "3.11.0a1"]
+    pythons = ["3.11.99", "3.11.2", "3.11.0a1"]
+    chosen: list[Any] = [project.wheelhouse(made, replace(HERE, python=one), lambda _: None) for one in pythons]
+    assert chosen == pythons
 
 
 def in_threads(*works: Callable[[], object]) -> list[threading.Thread]:

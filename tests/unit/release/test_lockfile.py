@@ -125,7 +125,9 @@ def test_stale_follows_what_requirements_in_includes(service: Path) -> None:
         locks.read(path)
 
 
-@pytest.mark.parametrize("included", ["d/../requirements.in", "requirements.in", "n" * 5000], ids=["other", "own", "long"])
+@pytest.mark.parametrize(
+    "included", ["d/../requirements.in", "requirements.in", "n" * 5000], ids=["other", "own", "long"]
+)
 def test_a_file_that_includes_itself_by_any_path_is_read_once(service: Path, included: str) -> None:
     (service / "d").mkdir()
     source = service / "requirements.in"
