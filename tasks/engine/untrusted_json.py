@@ -28,7 +28,7 @@ def load(text: str, size: int = SIZE) -> object:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if text.count("[") + text.count("{") > DEPTH:
-        _measure(value)
+        measure(value)
     return value
 
 
@@ -41,7 +41,7 @@ def _number(text: str) -> float | str:
 _DECODER = json.JSONDecoder(parse_constant=str, parse_float=_number)
 
 
-def _measure(value: object) -> None:
+def measure(value: object) -> None:
     """Raise ValueError for too many levels. Not recursive, since deep values would exhaust the stack."""
     level = [value]
     for _ in range(DEPTH):

@@ -15,6 +15,7 @@ _OPTION = re.compile(
     r"(?<!\S)(?:(?P<default>-i|--index-url|--pypi-url)|(?P<first>--extra-index-url)|(?P<links>-f|--find-links)"
     r"|(?P<trusted>--trusted-host))(?:\s*=\s*|\s+)(?P<value>\"[^\"]*\"|'[^']*'|\S+)|(?<!\S)(?P<alone>--no-index)(?!\S)"
 )
+_VARIABLES = re.compile(r"(\$\{[A-Za-z0-9_]+\})+")
 _KINDS = ("default", "first", "links", "trusted", "alone")
 
 
@@ -49,8 +50,8 @@ def check(source: Path) -> None:
 def refuse_password(address: str, place: str, way: str) -> None:
     """Raise UsageError if an address in a file of a release holds a password. way: where else it may stand."""
     password = user_of(address)[1]
-    # A variable in the place of a password is no password.
-    if password and "$" not in password:
+    # A variable in the place of a password is no password; a password may have a `$`, too.
+    if password and not _VARIABLES.fullmatch(password):
         raise UsageError(
             "the address of a package index holds a password, and this file is in git and goes to every host",
             where=place,

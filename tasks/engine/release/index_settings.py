@@ -17,14 +17,9 @@ from urllib.parse import quote
 
 from tasks.engine import plain_file
 from tasks.engine.errors import UsageError
-from tasks.engine.release import index_options, package_folders
+from tasks.engine.release import index_options, package_folders, toml_text
 from tasks.engine.release.index_options import Option, user_of
 from tasks.engine.release.indexes import Indexes, local
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _SETTING = re.compile(r"(global|download|:env:)\.([a-z-]+)=(.+)")
@@ -165,12 +160,11 @@ def _uv_project(service: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
 
 def _toml(path: Path) -> Mapping[str, Any]:
     try:
-        table: Mapping[str, Any] = tomllib.loads(plain_file.read(path).decode())
-    except (OSError, ValueError, RecursionError) as error:
+        return toml_text.parse(plain_file.read(path).decode())
+    except (OSError, ValueError) as error:
         raise UsageError(
             f"the file cannot be read as TOML: {error}", where=str(path), next="correct it, or move it away"
         ) from None
-    return table
 
 
 def _table(table: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -276,11 +270,17 @@ def _links(addresses: Iterable[str], folder: Path | None = None) -> tuple[str, .
 
 def _leads(address: str) -> bool:
     path = local(address)
-    return path is None or path.exists()
+    return path is None or os.path.exists(path)  # noqa: PTH110 - Path.exists raises for a name that is too long
 
 
 def _address(text: str, folder: Path | None = None) -> str:
     """Return the address of an index or a folder; a path begins at `folder`, or in the current directory."""
     if not text or "://" in text:
         return text
+    if "\0" in text:
+        raise UsageError(
+            f"no folder has the name {text[:100]!r}",
+            where=str(folder or "find-links"),
+            next="name a folder of packages",
+        )
     return ((folder or Path.cwd()) / plain_file.named(text)).resolve().as_uri()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from tasks.engine.config.sections import Dependencies
 from tasks.engine.errors import UsageError
-from tasks.engine.release import requirement_lines
+from tasks.engine.release import requirement_lines, toml_text
 
 NAME = "pyproject.toml"
 _LOCKED = ("name", "requires-python", "dependencies", "optional-dependencies", "dynamic")
@@ -61,17 +60,11 @@ def read(folder: Path) -> Project | None:
 
 def parse(path: Path) -> dict[str, Any]:
     """Parse a TOML file; UsageError if it is not TOML."""
-    # Imported only here: most services have no pyproject.toml.
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
     try:
-        found: dict[str, Any] = tomllib.loads(requirement_lines.content(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        return toml_text.parse(requirement_lines.content(path).decode())
+    except ValueError as error:
         message = f"it cannot be read as TOML: {error}"
         raise UsageError(message, where=requirement_lines.place(path), next="correct it") from None
-    return found
 
 
 def require_known(wanted: Iterable[str], known: Iterable[str], key: str, file: str) -> None:

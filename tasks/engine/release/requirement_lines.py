@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -34,7 +35,10 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
 def content(path: Path) -> bytes:
     """Read a lock or a source of one; UsageError if it is not a regular file, or cannot be read."""
     try:
-        return plain_file.read(path)
+        data = plain_file.read(path)
+        if b"\0" in data:
+            raise plain_file.NotPlain(errno.EINVAL, "it has a NUL byte", str(path))
+        return data
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(

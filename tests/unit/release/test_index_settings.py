@@ -234,7 +234,9 @@ def test_the_password_of_a_named_index_comes_from_the_environment(place: Place) 
     [
         ("--index-url https://me:secret@index.example/simple", "holds a password", "${INDEX_PASSWORD}"),
         ("--extra-index-url=https://me:${LACKING}@index.example/simple", "LACKING, which is not set", "export LACKING"),
+        ("--index-url https://me:pa$$secret@index.example/simple", "holds a password", "${INDEX_PASSWORD}"),
         ("-f ./nowhere", "there is no ./nowhere", "correct the path"),
+        (f"-f {'n' * 5000}", "there is no nnn", "correct the path"),
     ],
 )
 def test_an_option_that_cannot_be_used_is_refused_by_its_line(place: Place, line: str, told: str, remedy: str) -> None:
@@ -276,14 +278,31 @@ def test_settings_of_odd_values_are_left_to_uv_and_pip(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("uv.toml", "no = [section\n"), ("uv.toml", f"x = {'[' * 5000}"), ("../config/pip/pip.conf", "no = [section\n")],
-    ids=["uv", "uv, deep", "pip"],
+    [
+        ("uv.toml", "no = [section\n"),
+        ("uv.toml", f"x = {'[' * 5000}"),
+        ("uv.toml", f"x{'.x' * 5000} = 1"),
+        ("../config/pip/pip.conf", "no = [section\n"),
+    ],
+    ids=["uv", "uv, deep", "uv, deep key", "pip"],
 )
 def test_a_broken_file_of_settings_is_named(place: Place, name: str, text: str) -> None:
     place.write(name, text)
     with pytest.raises(UsageError) as caught:
         place.find()
     assert Path(name).name in f"{caught.value.where} {caught.value.detail}"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("n" * 5000, ""), ("a\\u0000b", "no folder has the name")], ids=["long", "NUL"]
+)
+def test_a_folder_that_cannot_be_is_none_or_refused(place: Place, name: str, told: str) -> None:
+    place.write("uv.toml", f'find-links = ["{name}"]\n')
+    if not told:
+        assert place.find().links == ()
+        return
+    with pytest.raises(UsageError, match=told):
+        place.find()
 
 
 class Guarded(BaseHTTPRequestHandler):
