@@ -249,6 +249,8 @@ PARSERS: dict[str, Callable[[Transcript], object]] = {
     ),
     "fleet.step_errors.unstarted": lambda said: step_errors.unstarted(said, "shire01", "deploy"),
     "untrusted_json.load": each(untrusted_json.load),
+    # Of every document that `load` reads.
+    "untrusted_json.measure": each(lambda line: untrusted_json.measure([line])),
     "host.history.parse": lambda said: history.parse(text_of(said).split("\n")),
     "host.history.author": lambda said: [history.author(action.who) for action in facts_of(said).actions],
     "host.history.newest": lambda said: [history.newest(facts_of(said).actions, last) for last in (0, 7)],
