@@ -6,6 +6,7 @@ import os
 import select
 from typing import BinaryIO
 
+from .life import SIGNS
 from .run import Refused, Run
 
 BLOCK = 1 << 16
@@ -55,6 +56,7 @@ class Payload:
             self._run.heed()
         data = os.read(self._descriptor, BLOCK)
         self.ended = not data
+        SIGNS.heard()
         return data
 
 

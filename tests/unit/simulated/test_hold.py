@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -142,49 +143,127 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, int]]:
         yield Run(("n", RUN.id, RUN.who, ""), {}, payload), writing
 
 
-def seconds(listen: Callable[[], None]) -> float:
+def discard(run: Run) -> None:
+    """Wait as the holder does once its worker has ended."""
+    hold._discard(run, run.payload.fileno())
+
+
+class Worker:
+    """A process that reads nothing, as during a step; it passes signs on by a pipe."""
+
+    def __init__(self) -> None:
+        self.signs, pipe = os.pipe()
+        self.process = subprocess.Popen(["sleep", "60"], pass_fds=[pipe])
+        self.pipe = pipe
+
+    def end(self) -> None:
+        self.process.kill()
+        os.close(self.pipe)
+
+    def watched(self, run: Run) -> bool:
+        """Return whether the worker has ended before its controller."""
+        return hold._watch(run, self.process.pid, run.payload.fileno(), self.signs)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    made = Worker()
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+@pytest.fixture(params=["worker", "no worker"])
+def waiting(request: pytest.FixtureRequest, worker: Worker) -> Callable[[Run], object]:
+    """The holder's wait beside its worker, and after that one's end."""
+    return worker.watched if request.param == "worker" else discard
+
+
+Wait = Callable[[Run], object]
+
+
+def seconds(wait: Callable[[], object]) -> float:
     began = time.monotonic()
-    listen()
+    wait()
     return time.monotonic() - began
 
 
-def test_it_ends_after_a_silence(listening: tuple[Run, int]) -> None:
+def test_it_ends_after_a_silence(listening: tuple[Run, int], waiting: Wait) -> None:
     run, writing = listening
-    assert 0.3 <= seconds(lambda: hold._listen(run)) < 30
+    assert 0.3 <= seconds(lambda: waiting(run)) < 30
     os.close(writing)
 
 
-def test_it_lasts_for_as_long_as_bytes_come(listening: tuple[Run, int]) -> None:
+def test_it_lasts_for_as_long_as_bytes_come(listening: tuple[Run, int], waiting: Wait) -> None:
     run, writing = listening
 
     def beat() -> None:
         for _ in range(10):
             time.sleep(0.1)
-            os.write(writing, b".")
+            os.write(writing, b"\n")
 
     beating = threading.Thread(target=beat)
 
     def listen() -> None:
         beating.start()
-        hold._listen(run)
+        waiting(run)
 
     assert seconds(listen) >= 1.3
     beating.join()
     os.close(writing)
 
 
-def test_it_ends_with_the_link(listening: tuple[Run, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_lasts_for_as_long_as_the_worker_passes_signs_on(listening: tuple[Run, int], worker: Worker) -> None:
+    run, writing = listening
+
+    def beat() -> None:
+        for _ in range(10):
+            time.sleep(0.1)
+            os.write(worker.pipe, b".")
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    assert seconds(lambda: worker.watched(run)) >= 1.3
+    beating.join()
+    os.close(writing)
+
+
+def test_a_worker_that_does_not_read_what_came_is_given_longer(
+    listening: tuple[Run, int], worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk may be slow, and then the controller can send nothing more."""
+    run, writing = listening
+    monkeypatch.setattr(hold, "_FULL", 1)
+    os.write(writing, b"x" * 5000)
+    assert 1 <= seconds(lambda: worker.watched(run)) < 30
+    os.close(writing)
+
+
+def test_it_ends_with_the_link(listening: tuple[Run, int], waiting: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     run, writing = listening
     monkeypatch.setattr(hold, "SILENCE", 60)
     os.close(writing)
-    assert seconds(lambda: hold._listen(run)) < 30
+    assert seconds(lambda: waiting(run)) < 30
 
 
-def test_by_hand_there_is_nobody_to_be_heard() -> None:
+@pytest.mark.parametrize("pipe_stays_open", [False, True])
+def test_the_end_of_the_worker_is_seen(
+    listening: tuple[Run, int], worker: Worker, monkeypatch: pytest.MonkeyPatch, pipe_stays_open: bool
+) -> None:
+    run, writing = listening
+    monkeypatch.setattr(hold, "SILENCE", 60)
+    other = os.dup(worker.pipe) if pipe_stays_open else writing
+    worker.end()
+    assert worker.watched(run)
+    for descriptor in {other, writing}:
+        os.close(descriptor)
+
+
+def test_by_hand_no_controller_is_heard() -> None:
     hold._listen(Run(("n", RUN.id, RUN.who, ""), {}, io.BytesIO()))
 
 
-def test_a_signal_ends_it(listening: tuple[Run, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_ends_it(listening: tuple[Run, int], waiting: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     run, writing = listening
     monkeypatch.setattr(hold, "SILENCE", 60)
     former = [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
@@ -192,7 +271,7 @@ def test_a_signal_ends_it(listening: tuple[Run, int], monkeypatch: pytest.Monkey
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted):
-            hold._listen(run)
+            waiting(run)
     finally:
         for number, handler in zip((signal.SIGHUP, signal.SIGINT, signal.SIGTERM), former, strict=True):
             signal.signal(number, handler)
