@@ -23,9 +23,9 @@ LACKS = "python"
 """Report of a host without a usable Python; its text lists the unusable ones."""
 
 NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "fnmatch", "functools", "gc", "glob",
-         "grp", "hashlib", "importlib", "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil",
-         "signal", "socket", "stat", "struct", "subprocess", "tarfile", "termios", "threading", "time",
-         "typing", "zlib")  # fmt: skip
+         "grp", "hashlib", "importlib", "io", "json", "marshal", "math", "os", "pwd", "re", "secrets", "select",
+         "shlex", "shutil", "signal", "socket", "stat", "struct", "subprocess", "tarfile", "termios", "threading",
+         "time", "types", "typing", "zlib")  # fmt: skip
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _LOADED = ("_ctypes", "_posixsubprocess", "_socket", "_struct")

@@ -15,7 +15,9 @@ import sys
 import tempfile
 import time
 import zlib
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -389,6 +391,22 @@ def test_a_copy_is_kept_once_and_run_in_place_of_what_is_sent(tmp_path: Path, sh
 def input_of(*wanted: HostStep) -> bytes:
     """Return the input for these steps; the nonces are n0, n1 and so on."""
     return "".join(f"n{number}\nrun\n{{}}\n\n{len(one.text)}\n{one.text}" for number, one in enumerate(wanted)).encode()
+
+
+def test_a_copy_gets_the_bytecode_of_the_modules_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the guard of a first deploy compiled again what the run had compiled."""
+    code = {"history": compile("LINE = 1\n", "host/history.py", "exec")}
+    monkeypatch.setattr(kept_copies, "__spec__", SimpleNamespace(loader=SimpleNamespace(code=code)))
+    sources = {"history": "LINE = 2\n", "run": "", "kept": ""}
+    place = Path(kept_copies.keep(HostRun(("n", "r", "{}", ""), {}, io.BytesIO()), str(tmp_path), sources))
+    assert [path.name for path in (place / "host/__pycache__").iterdir()] == [
+        f"history.{sys.implementation.cache_tag}.pyc"
+    ]
+    used = SourceFileLoader("history", str(place / "host/history.py")).get_code("history")
+    assert used
+    assert used.co_consts == code["history"].co_consts
+    with Folder.open(str(place.parent)) as copies:
+        assert kept_copies.whole(copies, place.name)
 
 
 def test_a_step_that_waits_is_followed_by_the_next_in_the_same_process(tmp_path: Path) -> None:
