@@ -18,10 +18,12 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.protocol import Output, Report
+from tasks.engine.host.steps import Activation
 from tasks.engine.parallel import run_in_thread
+from tasks.engine.ssh.session import BLOCK
 from templates.host import hold
 from templates.host.run import Interrupted, Run
-from tests.support.simulated_host import NEW, RUN, SERVICE, SimulatedHost
+from tests.support.simulated_host import NEW, OLD, RUN, SERVICE, SimulatedHost
 
 HOLDER = '{"time":"2026-01-01T00:00:00Z","run":"other","action":"deploy","release":"","who":{"user":"you"}}'
 
@@ -129,6 +131,42 @@ def test_it_breaks_once_it_is_taken(host: SimulatedHost) -> None:
     host.failpoint = "hold.taken=fail"
     assert host.execute(asking(0)) == 1
     assert host.transcript.last("refused") == "failpoint hold.taken"
+
+
+@pytest.mark.parametrize(
+    ("release", "failpoint", "status"), [(NEW, "", "0"), (OLD, "", "1"), (NEW, "activate.switch=die", "-1")]
+)
+def test_a_fork_performs_the_next_step_and_its_end_is_reported(
+    host: SimulatedHost, release: str, failpoint: str, status: str
+) -> None:
+    """Between the steps lie signs of life. The input of this process ends last, and with it the lock."""
+    host.release(NEW)
+    step = host.moved(steps.activate(SERVICE, Activation("deploy", release, None))).text
+    head = f"nonce\n{RUN.id}\n{RUN.who}\n{failpoint}\n"
+    over = threading.Event()
+
+    def sink(item: Report | Output) -> None:
+        if item == Report("over", status):
+            over.set()
+
+    def payload() -> Iterator[bytes]:
+        # Nothing is sent before a block is full.
+        yield f"{head}{len(step.encode())}\n{step}".encode().rjust(BLOCK, b"\n")
+        assert over.wait(60)
+        with (host.run_folder / "lock/run").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield b"\n"
+
+    transcript = host._execute(asking(0), sink, payload())
+    assert transcript.all("over") == (status,)
+    told = [line for line in transcript.tail if line.startswith("nonce ")]
+    assert ('"report": "end"' in told[-1]) == (status == "0")
+    assert (host.slot("current") is not None) == (status == "0")
+
+
+def test_the_fork_ends_with_the_input(host: SimulatedHost) -> None:
+    assert host.execute(asking(0)) == 0
+    assert host.transcript.all("over") in {(), ("0",)}
 
 
 @pytest.fixture
