@@ -1,7 +1,7 @@
 """Hold the run lock while the controller sends a byte every few seconds; it is free SILENCE seconds after the last one.
 
-This process holds it, and a fork of it, the worker, performs the further steps of the run: whatever ends that one, the
-lock is held. Both have the same input. The worker reads it; this process reads it once the worker has ended. Another
+This process holds it, and a fork of it, the performer, performs the further steps of the run: whatever ends that one,
+the lock is held. Both have the same input. The performer reads it; once that one has ended, this process does. Another
 run reads the holder from the lock file.
 """
 
@@ -25,7 +25,7 @@ from .run import Busy, Ended, Run
 SILENCE = 30
 """Seconds without a byte after which the controller counts as gone."""
 _FULL = 150
-"""The same while the worker reads nothing of much that has come: after 120 s of that the controller gives up."""
+"""The same while the performer reads nothing of much that has come: after 120 s of that the controller gives up."""
 _BEATS = 4096
 """Bytes that lie unread at most if the controller sends nothing but signs of life."""
 _LOOK = 1
@@ -97,24 +97,24 @@ def _listen(run: Run) -> None:
         # Run by hand, without a controller.
         return
     signs, pipe = os.pipe()
-    worker = os.fork()
-    if not worker:
+    performer = os.fork()
+    if not performer:
         os.close(signs)
         SIGNS.go_to(pipe)
         run.goes_on = True
         # Leave the lock to the other process: the caller closes the file here.
         raise Ended(0)
     os.close(pipe)
-    if _watch(run, worker, descriptor, signs):
-        status = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    if _watch(run, performer, descriptor, signs):
+        status = os.waitstatus_to_exitcode(os.waitpid(performer, 0)[1])
         run.report("over", str(max(-1, status)))
         _discard(run, descriptor)
 
 
-def _watch(run: Run, worker: int, descriptor: int, signs: int) -> bool:
-    """Wait while the worker reads the input; return whether it has ended, and not the controller.
+def _watch(run: Run, performer: int, descriptor: int, signs: int) -> bool:
+    """Wait while the performer reads the input; return whether it has ended, and not the controller.
 
-    During a step the worker may read nothing: then more and more bytes lie unread.
+    During a step the performer may read nothing: then more and more bytes lie unread.
     """
     look = select.poll()
     look.register(signs, select.POLLIN)
@@ -125,8 +125,8 @@ def _watch(run: Run, worker: int, descriptor: int, signs: int) -> bool:
         run.heed()
         if descriptor in ready:
             return False
-        # A fork of the worker may have the pipe open for longer.
-        if (signs in ready and not os.read(signs, 4096)) or _has_ended(worker):
+        # A fork of the performer may have the pipe open for longer.
+        if (signs in ready and not os.read(signs, 4096)) or _has_ended(performer):
             return True
         there = _unread(descriptor)
         if signs in ready or there != unread:
@@ -135,8 +135,8 @@ def _watch(run: Run, worker: int, descriptor: int, signs: int) -> bool:
             return False
 
 
-def _has_ended(worker: int) -> bool:
-    return os.waitid(os.P_PID, worker, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+def _has_ended(performer: int) -> bool:
+    return os.waitid(os.P_PID, performer, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _unread(descriptor: int) -> int:

@@ -293,7 +293,7 @@ def hook(service: Service, release: str, *, stop_first: bool = False) -> HostSte
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> HostStep:
-    """Make the step that holds the run lock as long as bytes come; a fork of its process performs the next steps.
+    """Make the step that holds the run lock as long as bytes come; a fork of its process, the performer, goes on.
 
     wait: seconds for another run to end
     """

@@ -182,11 +182,11 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, int]]:
 
 
 def discard(run: Run) -> None:
-    """Wait as the holder does once its worker has ended."""
+    """Wait as the holder does once its performer has ended."""
     hold._discard(run, run.payload.fileno())
 
 
-class Worker:
+class Performer:
     """A process that reads nothing, as during a step; it passes signs on by a pipe."""
 
     def __init__(self) -> None:
@@ -199,22 +199,22 @@ class Worker:
         os.close(self.pipe)
 
     def watched(self, run: Run) -> bool:
-        """Return whether the worker has ended before its controller."""
+        """Return whether the performer has ended before its controller."""
         return hold._watch(run, self.process.pid, run.payload.fileno(), self.signs)
 
 
 @pytest.fixture
-def worker() -> Iterator[Worker]:
-    made = Worker()
+def performer() -> Iterator[Performer]:
+    made = Performer()
     yield made
     made.process.kill()
     made.process.wait()
 
 
-@pytest.fixture(params=["worker", "no worker"])
-def waiting(request: pytest.FixtureRequest, worker: Worker) -> Callable[[Run], object]:
-    """The holder's wait beside its worker, and after that one's end."""
-    return worker.watched if request.param == "worker" else discard
+@pytest.fixture(params=["performer", "no performer"])
+def waiting(request: pytest.FixtureRequest, performer: Performer) -> Callable[[Run], object]:
+    """The holder's wait beside its performer, and after that one's end."""
+    return performer.watched if request.param == "performer" else discard
 
 
 Wait = Callable[[Run], object]
@@ -251,29 +251,31 @@ def test_it_lasts_for_as_long_as_bytes_come(listening: tuple[Run, int], waiting:
     os.close(writing)
 
 
-def test_it_lasts_for_as_long_as_the_worker_passes_signs_on(listening: tuple[Run, int], worker: Worker) -> None:
+def test_it_lasts_for_as_long_as_the_performer_passes_signs_on(
+    listening: tuple[Run, int], performer: Performer
+) -> None:
     run, writing = listening
 
     def beat() -> None:
         for _ in range(10):
             time.sleep(0.1)
-            os.write(worker.pipe, b".")
+            os.write(performer.pipe, b".")
 
     beating = threading.Thread(target=beat)
     beating.start()
-    assert seconds(lambda: worker.watched(run)) >= 1.3
+    assert seconds(lambda: performer.watched(run)) >= 1.3
     beating.join()
     os.close(writing)
 
 
-def test_a_worker_that_does_not_read_what_came_is_given_longer(
-    listening: tuple[Run, int], worker: Worker, monkeypatch: pytest.MonkeyPatch
+def test_a_performer_that_does_not_read_what_came_is_given_longer(
+    listening: tuple[Run, int], performer: Performer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its disk may be slow, and then the controller can send nothing more."""
     run, writing = listening
     monkeypatch.setattr(hold, "_FULL", 1)
     os.write(writing, b"x" * 5000)
-    assert 1 <= seconds(lambda: worker.watched(run)) < 30
+    assert 1 <= seconds(lambda: performer.watched(run)) < 30
     os.close(writing)
 
 
@@ -285,14 +287,14 @@ def test_it_ends_with_the_link(listening: tuple[Run, int], waiting: Wait, monkey
 
 
 @pytest.mark.parametrize("pipe_stays_open", [False, True])
-def test_the_end_of_the_worker_is_seen(
-    listening: tuple[Run, int], worker: Worker, monkeypatch: pytest.MonkeyPatch, pipe_stays_open: bool
+def test_the_end_of_the_performer_is_seen(
+    listening: tuple[Run, int], performer: Performer, monkeypatch: pytest.MonkeyPatch, pipe_stays_open: bool
 ) -> None:
     run, writing = listening
     monkeypatch.setattr(hold, "SILENCE", 60)
-    other = os.dup(worker.pipe) if pipe_stays_open else writing
-    worker.end()
-    assert worker.watched(run)
+    other = os.dup(performer.pipe) if pipe_stays_open else writing
+    performer.end()
+    assert performer.watched(run)
     for descriptor in {other, writing}:
         os.close(descriptor)
 
