@@ -149,9 +149,10 @@ class SshSession:
         return Begun(command(as_root if step.root else self.become), opening(step.place))
 
     def _execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
-        connection, transcript, stays, over = self._connection, Transcript(), self._stays(step), None
+        connection, transcript, over = self._connection, Transcript(), None
         with self.begun(step, run, step.seconds, payload) as (channel, reader, rest):
             held = self._holds(channel)
+            stays = step.waits if held else self._stays(step)
             sending = self._holder.sending if held and self._holder else nullcontext()
             feeder = _Feeder(channel, rest, sending, ends=not (stays or held))
             for data in _received(channel, self.host, step, feeder):

@@ -29,7 +29,7 @@ class Held(SshSession):
         self.host, self._options = cast(Any, self), cast(Any, SimpleNamespace(command_timeout=None))
         self.endpoint, self._connection = cast(Any, SimpleNamespace(user="deploy")), cast(Any, self)
         self.keeps_program, self.name, self.active = True, "shire01", True
-        self.sent, self.ended = b"", False
+        self.sent, self.ended, self.kept = b"", False, 0
         self.hold(self, NONCE)
 
     @contextmanager
@@ -52,7 +52,7 @@ class Held(SshSession):
         return b"".join(reported(NONCE, *word) for word in words)
 
     def keep(self, *_: object) -> None:
-        """Ignore it: no step follows."""
+        self.kept += 1
 
 
 @pytest.mark.parametrize("status", [0, 3])
@@ -61,6 +61,16 @@ def test_a_step_ends_with_its_process_and_the_channel_stays_open(status: int) ->
     assert host.execute(ACTIVATE, RUN, lambda _: None).exit == status
     assert not host.ended
     assert host.sent.startswith(f"{NONCE}\n".encode())
+
+
+@pytest.mark.parametrize(("login", "place"), [("deploy", "/copy"), ("deploy", ""), ("root", "/copy"), ("root", "")])
+def test_a_step_that_another_follows_ends_with_its_report(login: str, place: str) -> None:
+    """Once the process that was sent the program for root would have been awaited to its end."""
+    host = Held(("end", "ok"))
+    host.endpoint = cast(Any, SimpleNamespace(user=login))
+    step = steps.libraries(SERVICE, {})._replace(place=place)
+    assert host.execute(step, RUN, lambda _: None).ended
+    assert (host.ended, host.kept) == (False, 1)
 
 
 @pytest.mark.parametrize(("told", "status"), [("256", 1), ("-2", 1), ("9" * 5000, 1), ("\u0663", 1), ("", 1)])
