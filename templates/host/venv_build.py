@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from typing import NoReturn
 
 from . import programs, venv
@@ -76,6 +77,11 @@ def _compile(*folders: str) -> NoReturn:
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(nothing, descriptor)
+        # This may go on when the step has been killed: hold no lock of its.
+        for descriptor in map(int, os.listdir("/proc/self/fd")):
+            if descriptor > 2:
+                with suppress(OSError):
+                    os.close(descriptor)
         sys.argv[1:] = folders
         exec(_COMPILE, {})  # noqa: S102
     finally:

@@ -576,6 +576,20 @@ def test_this_interpreter_compiles_in_a_fork_and_any_other_is_started(
     assert capfd.readouterr() == ("", "")
 
 
+def test_what_compiles_holds_no_lock_when_its_step_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(venv_build, "_COMPILE", "import time\ntime.sleep(60)")
+    reader, writer = os.pipe()
+    compiling = venv_build.Compiling(sys.executable)
+    os.close(writer)
+    try:
+        # The end comes as soon as no process has the other side.
+        assert select.select([reader], [], [], 20)[0]
+    finally:
+        os.kill(compiling._pid, signal.SIGKILL)
+        compiling.wait()
+        os.close(reader)
+
+
 def test_a_disk_that_cannot_be_written_to_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/none")
     with pytest.raises(Refused, match=f"{place.path} cannot be flushed to the disk"):
