@@ -100,7 +100,7 @@ def test_remove_takes_nothing_of_a_program_that_came_later(host: Hosts, tmp_path
         clone.done("remove", "-H", "shire01", "--yes")
     unit = "[Service]\\nExecStart=/bin/sleep 1000\\nRuntimeDirectory=%%N\\n"
     sh(host, f"printf '{unit}' >/etc/systemd/system/{name}.service; systemctl daemon-reload; systemctl start {name}")
-    sh(host, f"mkdir /opt/apps/{name}; touch /opt/apps/{name}/theirs /run/{name}/theirs /etc/{name}/theirs")
+    sh(host, f"mkdir -p /opt/apps/{name}; touch /opt/apps/{name}/theirs /run/{name}/theirs /etc/{name}/theirs")
     removed = clone.done("remove", "-H", "shire01", "--yes", "--data")
     assert f"/etc/{name} has other files, and stays" in removed.both
     assert sh(host, f"systemctl is-active {name}; ls /opt/apps/{name} /run/{name} /etc/{name}").split()[0::2] == [
