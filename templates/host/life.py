@@ -17,6 +17,11 @@ class Signs:
         self._pipe: int | None = None
         self._last = 0.0
 
+    @property
+    def passed_on(self) -> bool:
+        """True in a performer."""
+        return self._pipe is not None
+
     def go_to(self, pipe: int) -> None:
         """Pass signs on to this pipe from now on."""
         self._pipe = pipe

@@ -122,7 +122,8 @@ def test_systemctl_does_what_an_operator_expects(up: Clone, shire: Hosts) -> Non
     jobs = "systemctl list-jobs --no-legend 'myapp*' | grep -q ."
     machine.sh(f"while {jobs}; do sleep 0.05; done")
     assert machine.sh("systemctl is-active -q 'myapp-worker@*'").returncode == 0
-    assert up.done("deploy", "-H", "shire01").out.count("UNCHANGED") == 1
+    told = up.done("deploy", "-H", "shire01").out
+    assert "UNCHANGED" in told, told
 
 
 def test_setup_again_changes_nothing(up: Clone, shire: Hosts) -> None:

@@ -26,9 +26,10 @@ from tasks.engine.host import host_program, templates
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import Run
-from templates.host import kept_copies
+from templates.host import kept_copies, main
 from templates.host.folders import Folder
 from templates.host.kept import digest
+from templates.host.life import Signs
 from templates.host.run import Run as HostRun
 from tests.support import access_lists
 from tests.support.ending import Ending
@@ -571,3 +572,16 @@ def test_setup_is_for_root_and_says_so(failpoint: str) -> None:
     wanted = step()._replace(text=step().text.replace('"drift"', '"setup"'))
     transcript = session.execute(wanted, RUN._replace(failpoint=failpoint), lambda _: None)
     assert (transcript.exit, transcript.last("refused")) == (1, "setup needs root")
+
+
+def test_only_a_performer_skips_empty_lines_before_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step by hand begins with an empty line: it has no nonce, and so has its guard's."""
+    signs = Signs()
+    monkeypatch.setattr(main, "SIGNS", signs)
+    assert main._first_line(io.BytesIO(b"\nrun\n")) == b"\n"
+    heard, pipe = os.pipe()
+    signs.go_to(pipe)
+    assert main._first_line(io.BytesIO(b"\n\nnonce\n")) == b"nonce\n"
+    assert os.read(heard, 10) == b"."
+    for descriptor in (heard, pipe):
+        os.close(descriptor)
