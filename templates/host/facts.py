@@ -54,8 +54,7 @@ def perform(run: Run) -> None:
     wants = frozenset(step["wants"])
     # Not as root: what is below the account's directory is read with that account's rights alone.
     if step.get("waits") and os.geteuid() != 0:
-        links = state.Links(service.of(step))
-        run.coming = links.releases.get(links.serves, "") != step["wanted"]
+        _tell_early(run)
     # sudo logs each refusal, so ask it only if the rights are wanted.
     root = Background(lambda: "rights" in wants and (os.geteuid() == 0 or programs.ask(*_AS_ROOT).well))
     known, paths = _readable(step["name"], [*step["files"], f"/etc/{step['name']}/tls/certificate.pem"])
@@ -80,6 +79,14 @@ def _readable(name: str, paths: list[str]) -> tuple[record.Record, list[str]]:
     if os.geteuid() != 0 or trust.is_roots_own(f"/etc/{name}"):
         return record.read(name), paths
     return record.Record(name), [path for path in paths if not path.startswith(f"/etc/{name}/")]
+
+
+def _tell_early(run: Run) -> None:
+    """Report at once if another release than the wanted one serves, so that the next process starts meanwhile."""
+    links = state.Links(service.of(run.step))
+    served = links.releases.get(links.serves, "")
+    if served != run.step["wanted"]:
+        run.report("differs", served)
 
 
 class Answer:

@@ -1,33 +1,23 @@
 """Hold the run lock while the controller sends a byte every few seconds; it is free SILENCE seconds after the last one.
 
-This process holds it, and a fork of it, the performer, performs the further steps of the run: whatever ends that one,
-the lock is held. Both have the same input. The performer reads it; once that one has ended, this process does. Another
-run reads the holder from the lock file.
+Another run reads the holder from the lock file.
 """
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
 import select
-import sys
-import termios
 import time
 from contextlib import suppress
 
 from . import history, kept_copies, locks
 from .folders import Folder
-from .life import SIGNS
 from .run import Busy, Ended, Run
 
 SILENCE = 30
 """Seconds without a byte after which the controller counts as gone."""
-_FULL = 150
-"""The same while the performer reads nothing of much that has come: after 120 s of that the controller gives up."""
-_BEATS = 4096
-"""Bytes that lie unread at most if the controller sends nothing but signs of life."""
 _LOOK = 1
 """Seconds between two looks for a signal."""
 _ENDING = 5
@@ -89,64 +79,13 @@ def _last(root: str) -> str:
 
 
 def _listen(run: Run) -> None:
-    """Wait until the controller is silent for too long, or closes its end. Another process performs the steps."""
+    """Wait until the controller is silent for too long, or closes its end."""
     # Bytes in the reader's buffer came before this wait; all new ones come by the descriptor.
     try:
         descriptor = run.payload.fileno()
     except io.UnsupportedOperation:
         # Run by hand, without a controller.
         return
-    signs, pipe = os.pipe()
-    performer = os.fork()
-    if not performer:
-        os.close(signs)
-        SIGNS.go_to(pipe)
-        run.goes_on = True
-        # Leave the lock to the other process: the caller closes the file here.
-        raise Ended(0)
-    os.close(pipe)
-    if _watch(run, performer, descriptor, signs):
-        status = os.waitstatus_to_exitcode(os.waitpid(performer, 0)[1])
-        run.report("over", str(max(-1, status)))
-        _discard(run, descriptor)
-
-
-def _watch(run: Run, performer: int, descriptor: int, signs: int) -> bool:
-    """Wait while the performer reads the input; return whether it has ended, and not the controller.
-
-    During a step the performer may read nothing: then more and more bytes lie unread.
-    """
-    look = select.poll()
-    look.register(signs, select.POLLIN)
-    look.register(descriptor, select.POLLRDHUP)
-    heard, unread = time.monotonic(), 0
-    while True:
-        ready = dict(look.poll(_LOOK * 1000))
-        run.heed()
-        if descriptor in ready:
-            return False
-        # A fork of the performer may have the pipe open for longer.
-        if (signs in ready and not os.read(signs, 4096)) or _has_ended(performer):
-            return True
-        there = _unread(descriptor)
-        if signs in ready or there != unread:
-            heard, unread = time.monotonic(), there
-        if time.monotonic() - heard >= (_FULL if there > _BEATS else SILENCE):
-            return False
-
-
-def _has_ended(performer: int) -> bool:
-    return os.waitid(os.P_PID, performer, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _unread(descriptor: int) -> int:
-    """Return how many bytes of the input have not been read yet."""
-    count = fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4))
-    return int.from_bytes(count, sys.byteorder)
-
-
-def _discard(run: Run, descriptor: int) -> None:
-    """Wait as long as bytes come."""
     heard = time.monotonic()
     while time.monotonic() - heard < SILENCE:
         run.heed()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import marshal
 import os
 import re
 import sys
 from collections.abc import Mapping
-from importlib import import_module
-from types import CodeType
 
 from . import kept, programs
 from .folders import Folder
@@ -72,26 +69,9 @@ def _write(place: Folder, name: str, part: str, sources: Mapping[str, str]) -> N
         with copy.below("host") as modules:
             for module, text in sources.items():
                 modules.overwrite(f"{module}.py", text.encode("utf-8", "surrogateescape"), 0o644)
-            _write_bytecode(modules)
         copy.overwrite("__main__.py", sources["kept"].encode(), 0o644)
     _remove(place, name)
     place.rename(part, name)
-
-
-def _write_bytecode(modules: Folder) -> None:
-    """Write what is compiled already, as an import does: the guard of this run would compile it again."""
-    compiled: Mapping[str, CodeType] = getattr(__spec__.loader, "code", {})
-    if not compiled:
-        return
-    magic: bytes = import_module("importlib.util").MAGIC_NUMBER
-    modules.make("__pycache__", 0o755)
-    with modules.below("__pycache__") as cache:
-        for module, code in compiled.items():
-            status = modules.status(f"{module}.py")
-            assert status, "each module that runs was sent"
-            numbers = (0, int(status.st_mtime) & 0xFFFFFFFF, status.st_size)
-            head = magic + b"".join(number.to_bytes(4, "little") for number in numbers)
-            cache.overwrite(f"{module}.{sys.implementation.cache_tag}.pyc", head + marshal.dumps(code), 0o644)
 
 
 def _name_python(place: Folder, name: str) -> None:

@@ -11,10 +11,7 @@ PACKAGE = "host"
 
 
 class Importer:
-    """The importer of `host` and its modules from SOURCES. code: of those imported so far, by name in SOURCES."""
-
-    def __init__(self):  # type: ignore[no-untyped-def]
-        self.code = {}
+    """The importer of `host` and its modules from SOURCES."""
 
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]  # noqa: ARG002
         """Return the spec of a module in SOURCES; None for any other."""
@@ -32,9 +29,7 @@ class Importer:
 
     def exec_module(self, module):  # type: ignore[no-untyped-def]
         """Compile and run the source of a module."""
-        code = compile(self.get_source(module.__name__), module.__spec__.origin, "exec")  # type: ignore[no-untyped-call]
-        self.code[module.__name__[len(PACKAGE) + 1 :] or "__init__"] = code
-        exec(code, module.__dict__)  # noqa: S102
+        exec(compile(self.get_source(module.__name__), module.__spec__.origin, "exec"), module.__dict__)  # type: ignore[no-untyped-call]  # noqa: S102
 
 
-sys.meta_path.insert(0, Importer())  # type: ignore[no-untyped-call]
+sys.meta_path.insert(0, Importer())

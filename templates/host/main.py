@@ -6,14 +6,14 @@ import gc
 import io
 import json
 import os
+import select
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any, BinaryIO
 
 from . import by_hand, locks, programs, release
-from .life import SIGNS
 from .run import Ended, Interrupted, Run, Stopped
 
 STEPS = (
@@ -57,32 +57,16 @@ def main(stream: BinaryIO, sources: Mapping[str, str]) -> int:
     os.umask(0o022)
     status = 0
     # The input ends when the controller wants no further step.
-    while status == 0 and (first := _first_line(stream)):
+    while status == 0 and (first := stream.readline()):
         nonce, run_id, who, failpoint = map(_text, (first, *(stream.readline() for _ in range(3))))
         step: dict[str, Any] = json.loads(stream.read(int(stream.readline())))
         run = Run((nonce, run_id, who, failpoint), step, stream)
         run.sources = sources
         status = perform(run)
-        if not (step.get("waits") or run.goes_on):
+        if not step.get("waits"):
             break
         run.stop_listening()
-        if run.coming:
-            # The controller plans meanwhile.
-            for name in OF_THE_ACCOUNT:
-                # A step whose module cannot be imported reports that by itself.
-                with suppress(Exception):
-                    _module(name)
     return status
-
-
-def _first_line(stream: BinaryIO) -> bytes:
-    """Return the first line of the next step: its nonce, which is empty in a step by hand and in its guard's.
-
-    For a performer the empty lines before it say that the controller is there.
-    """
-    while (line := stream.readline()) == b"\n" and SIGNS.passed_on:
-        SIGNS.heard()
-    return line
 
 
 def _text(line: bytes) -> str:
@@ -153,6 +137,10 @@ def start(sources: Mapping[str, str]) -> None:
         sys.stdout.flush()
         os._exit(_by_hand(command) if command else 0)
     stream = sys.stdin.buffer
+    if not (sources or select.select([stream], [], [], 0)[0]):
+        # Started ahead of its step: use the time to import what any step may need.
+        for step in OF_THE_ACCOUNT:
+            import_module(f".{step}", __package__)
     status = main(stream, sources)
     # Skip the interpreter's shutdown: nothing is left to close, and the user waits.
     os._exit(status)

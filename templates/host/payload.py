@@ -6,7 +6,6 @@ import os
 import select
 from typing import BinaryIO
 
-from .life import SIGNS
 from .run import Refused, Run
 
 BLOCK = 1 << 16
@@ -56,7 +55,6 @@ class Payload:
             self._run.heed()
         data = os.read(self._descriptor, BLOCK)
         self.ended = not data
-        SIGNS.heard()
         return data
 
 

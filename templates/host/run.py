@@ -89,10 +89,6 @@ class Run:
         """The modules of this program if it was sent whole; empty if a copy is running."""
         self.in_words = False
         """True if a journal or a person gets the reports, not a controller: no nonce, and no signs of life."""
-        self.goes_on = False
-        """True if this process performs the next step, too, though this one does not say so."""
-        self.coming = False
-        """True if the next step is known to come."""
         self._signalled = self._ending = False
         self._aloud = now()
 

@@ -5,24 +5,18 @@ The interpreter runs without `site`. It is never the venv's, which would run cod
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import time
-from contextlib import suppress
-from typing import NoReturn
+import subprocess
 
 from . import programs, venv
 from .descent import clear
 from .exchange import exchange
 from .flush import flush
 from .folders import Folder
-from .run import SIGNALS, Edited, Refused, Run
+from .run import Edited, Refused, Run
 
 _SECONDS = 800
 """Limit for compiling all files, or for installing all wheels."""
 _PLAIN = ("-I", "-S")
-_QUIET = tuple((os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3))
 # As an import does it: loading compileall takes longer than a few files do. A file that does not compile is left out.
 # The limits are those of build_venv.py.
 _COMPILE = """
@@ -47,45 +41,23 @@ class Compiling:
     """A process that writes the code's bytecode, which a sandboxed service could not. It runs none of the code."""
 
     def __init__(self, python: str, *folders: str) -> None:
-        self._pid = 0
-        if os.path.realpath(python) == os.path.realpath(sys.executable):
-            # To start the same interpreter would take longer than a few files do.
-            self._pid = os.fork() or _compile(*folders)
-            return
+        self._process: subprocess.Popen[bytes] | None = None
         try:
-            words = (python, *_PLAIN, "-c", _COMPILE, *folders)
-            self._pid = os.posix_spawn(python, words, os.environ, file_actions=_QUIET)
+            quiet = subprocess.DEVNULL
+            command = (python, *_PLAIN, "-c", _COMPILE, *folders)
+            self._process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
         except OSError:
             # The slot will show that the interpreter is gone. Without bytecode a release only starts slowly.
             return
 
     def wait(self) -> None:
         """Wait for the end, and ignore a failure: a release without bytecode starts more slowly, but runs."""
-        end = time.monotonic() + _SECONDS
-        while self._pid and os.waitpid(self._pid, os.WNOHANG)[0] == 0:
-            time.sleep(0.002)
-            if time.monotonic() > end:
-                os.kill(self._pid, signal.SIGKILL)
-        self._pid = 0
-
-
-def _compile(*folders: str) -> NoReturn:
-    """Compile as another interpreter would, in a fork of this one."""
-    try:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for descriptor in range(3):
-            os.dup2(nothing, descriptor)
-        # This may go on when the step has been killed: hold no lock of its.
-        for descriptor in map(int, os.listdir("/proc/self/fd")):
-            if descriptor > 2:
-                with suppress(OSError):
-                    os.close(descriptor)
-        sys.argv[1:] = folders
-        exec(_COMPILE, {})  # noqa: S102
-    finally:
-        os._exit(0)
+        if self._process:
+            try:
+                self._process.wait(_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 def is_there(venvs: Folder, name: str) -> bool:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tasks.engine.errors import LoopError
 from tasks.engine.events import Step
@@ -64,7 +64,6 @@ class RunLocks:
         transcript = session.with_program(step, lambda placed: self._ask(session, member, placed, wait, emit))
         session.keeps_program = transcript.last("kept") is not None
         if transcript.last("held") is not None:
-            session.goes_on(step)
             return history.parse(transcript.all("last"))[-1:] != claim.seen
         holder = transcript.last("busy")
         if holder is not None:
@@ -91,22 +90,21 @@ class RunLocks:
                         if room.has(text):
                             emit(Step(member.host.name, "lock", "wait", text))
                 if transcript.last("held") is not None:
-                    session.hold(channel, reader.nonce)
-                    self._keep(session, undo.pop_all())
+                    self._keep(channel, undo.pop_all())
                     break
         return transcript
 
-    def _keep(self, session: SshSession, opened: ExitStack) -> None:
-        thread = threading.Thread(target=self._beat, args=(session, opened), daemon=True)
+    def _keep(self, channel: Any, opened: ExitStack) -> None:
+        channel.settimeout(0)
+        thread = threading.Thread(target=self._beat, args=(channel, opened), daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _beat(self, session: SshSession, opened: ExitStack) -> None:
+    def _beat(self, channel: Any, opened: ExitStack) -> None:
         # The thread that works on that host finds and reports a lost link.
         while not self._ended.wait(_HEARTBEAT):
             with suppress(Exception):
-                session.beat()
-        session.let_go()
+                channel.send(b".")
         with suppress(Exception):
             opened.close()
 

@@ -136,7 +136,8 @@ def install(
     for warning in setup.warnings:
         emit(Line(member.host.name, warning, "warning"))
     sent = payload.setup(member.service, setup.files, system_files.readme(member.service), project.root)
-    member.perform(setup.step(member.service), emit, sent, heard)
+    step = setup.step(member.service)
+    member.perform(step._replace(starts_next=True) if heard else step, emit, sent, heard)
     from tasks.engine.deploy import certificates
 
     certificates.issue_if_needed(project.root, member, emit)

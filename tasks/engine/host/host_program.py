@@ -16,16 +16,16 @@ _START = (
 MISSING = "program"
 """Report of a host without a copy of this program, or with a damaged one: the controller then sends the program."""
 
-OVER = "over"
-"""Report that the process has ended that performs steps while another one holds the run lock; its exit status."""
+DIFFERS = "differs"
+"""Report of a host that serves another release than is wanted: its facts will be followed by a second process."""
 
 LACKS = "python"
 """Report of a host without a usable Python; its text lists the unusable ones."""
 
 NEEDS = ("base64", "collections", "contextlib", "ctypes", "errno", "fcntl", "fnmatch", "functools", "gc", "glob",
-         "grp", "hashlib", "importlib", "io", "json", "marshal", "math", "os", "pwd", "re", "secrets", "select",
-         "shlex", "shutil", "signal", "socket", "stat", "struct", "subprocess", "tarfile", "termios", "threading",
-         "time", "types", "typing", "zlib")  # fmt: skip
+         "grp", "hashlib", "importlib", "io", "json", "math", "os", "pwd", "re", "secrets", "select", "shlex", "shutil",
+         "signal", "socket", "stat", "struct", "subprocess", "tarfile", "threading", "time", "typing",
+         "zlib")  # fmt: skip
 """All that the program imports: an interpreter may lack some of it (python3-minimal, an interrupted upgrade)."""
 
 _LOADED = ("_ctypes", "_posixsubprocess", "_socket", "_struct")

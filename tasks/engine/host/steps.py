@@ -26,16 +26,23 @@ class HostStep(NamedTuple):
 
     text: the step, one JSON object; seconds: its time limit
     root: it needs more rights than the deploy account has
+    starts_next: another step usually comes next, in another process, which is started while this step runs
     place: path of the copy that runs it; empty if the program is sent
-    waits: another step usually comes next, in the same process
+    waits: another step usually comes next, in the same process, if a copy runs it
     """
 
     name: str
     text: str
     seconds: float
     root: bool = False
+    starts_next: bool = False
     place: str = ""
     waits: bool = False
+
+    @property
+    def stays(self) -> bool:
+        """True if its process waits for the next step: a copy does, a program that was sent ends."""
+        return self.waits and bool(self.place)
 
 
 def facts(service: Service, question: Question) -> HostStep:
@@ -289,16 +296,14 @@ def hook(service: Service, release: str, *, stop_first: bool = False) -> HostSte
     """
     values: dict[str, object] = {"release": release, "stop_first": stop_first, **_running(service)}
     seconds = 1900 + 4 * service.drain + layout.longest_stop(service)
-    return _step("hook", service, values, seconds=seconds)
+    # Its process holds the change lock until it ends.
+    return _step("hook", service, values, seconds=seconds)._replace(starts_next=True)
 
 
 def hold(service: Service, action: str, release: str, wait: int) -> HostStep:
-    """Make the step that holds the run lock as long as bytes come; a fork of its process, the performer, goes on.
-
-    wait: seconds for another run to end
-    """
+    """Make the step that holds the run lock as long as bytes come. wait: seconds for another run to end."""
     values: dict[str, object] = {"action": action, "release": release, "wait": wait}
-    return _step("hold", service, values, seconds=7 * 86400)
+    return _step("hold", service, values, seconds=7 * 86400)._replace(starts_next=True)
 
 
 class Terminal(NamedTuple):

@@ -30,25 +30,26 @@ class Begun(NamedTuple):
     first: bytes = b""
 
 
-class _Kept(NamedTuple):
-    """A channel whose command waits for the next step, and how that would begin on another one."""
+class _Opened(NamedTuple):
+    """An open channel, and what runs on it; None if nothing has begun."""
 
     channel: Any
-    begun: Begun
+    begun: Begun | None
 
 
 class SharedConnection:
     """A connection to a host with its channels. It opens the next channel while the last one is still in use.
 
-    That saves a round trip for each step. Where a command stays for the next step, it keeps its channel. If sshd
+    That saves a round trip for each step, and another where the next shell is started ahead too: sshd reads no input
+    for a command before the command has started. Where a command stays for the next step, it keeps its channel. If sshd
     allows one session a connection (MaxSessions) and the run lock uses it, each further channel gets a new connection.
     """
 
     def __init__(self, endpoint: Endpoint, options: Options) -> None:
         self._endpoint, self._options = endpoint, options
         self._connection = connect(endpoint, options)
-        self._next: Future[Any] | None = None
-        self._kept: _Kept | None = None
+        self._next: Future[_Opened] | None = None
+        self._kept: _Opened | None = None
 
     @property
     def active(self) -> bool:
@@ -59,69 +60,64 @@ class SharedConnection:
         """Close the connection with all its channels."""
         self._connection.close()
 
-    def open_channel(self, begun: Begun, *, goes_on: bool = False, stays: bool = False) -> tuple[Any, Any]:
+    def open_channel(self, begun: Begun, ahead: Begun | None = None, *, stays: bool = False) -> tuple[Any, Any]:
         """Return a channel on which this command has begun, and the object to close after use.
 
-        Output and errors come in one stream. goes_on: use the channel that is kept, if this command has begun there.
+        Output and errors come in one stream. ahead: what the caller wants to begin after this, if it knows.
         stays: the caller means to `keep` the channel, so none is opened ahead.
         """
         from paramiko import ChannelException
 
         try:
-            channel = (
-                self._take_kept(begun, goes_on=goes_on) or self._take_ahead(begun) or _open(self._connection, begun)
-            )
-            if not stays and self._next is None:
-                self._next = run_in_thread(partial(_open, self._connection, None))
+            channel = self._take_ahead(begun) or _open(self._connection, begun).channel
+            if not stays:
+                self.begin_ahead(ahead)
             return channel, channel
         except ChannelException:
             further = connect(self._endpoint, self._options)
             try:
-                return _open(further, begun), further
+                return _open(further, begun).channel, further
             except BaseException:
                 further.close()
                 raise
 
+    def begin_ahead(self, begun: Begun | None) -> None:
+        """Open the next channel, and start this command there, unless one was opened ahead already."""
+        if self._next is None:
+            self._next = run_in_thread(partial(_open, self._connection, begun))
+
     def keep(self, channel: Any, begun: Begun) -> None:
         """Keep a channel, unless it has a connection of its own: its command waits for the next step."""
         if channel.get_transport() is self._connection.transport:
-            self._kept = _Kept(channel, begun)
+            self._kept = _Opened(channel, begun)
 
     def keeps(self, channel: Any) -> bool:
         """Return whether this is the channel that is kept."""
         return self._kept is not None and self._kept.channel is channel
 
-    def forget(self, channel: Any) -> None:
-        """Keep a channel no longer."""
-        if self.keeps(channel):
-            self._kept = None
-
-    def _take_kept(self, begun: Begun, *, goes_on: bool) -> Any:
-        """Return the channel that was kept; None if it has ended, or waits for another command."""
-        kept = self._kept
-        if kept and kept.channel.closed:
-            kept = self._kept = None
-        if not (kept and goes_on and kept.begun == begun):
-            return None
-        self._kept = None
-        return kept.channel
-
     def _take_ahead(self, begun: Begun) -> Any:
-        """Return the channel that was opened ahead, with this command begun; None if none fits."""
+        """Return the channel that was kept or opened ahead, with this command begun; None if none fits."""
         from paramiko import ChannelException
 
-        ahead, self._next = self._next, None
+        kept, self._kept = self._kept, None
+        ahead = None
+        if kept is None:
+            ahead, self._next = self._next, None
         try:
-            channel = ahead.result(_AHEAD_SECONDS) if ahead else None
+            opened = kept or (ahead.result(_AHEAD_SECONDS) if ahead else None)
         except FutureTimeout:
             raise TimeoutError("no channel was opened") from None
         except ChannelException:
             # sshd refused the channel (MaxSessions) because another channel was open then.
             return None
-        if channel is None or channel.closed:
+        if opened is None or opened.channel.closed:
             return None
-        _begin(channel, begun)
-        return channel
+        if opened.begun is None:
+            _begin(opened.channel, begun)
+        elif opened.begun != begun:
+            opened.channel.close()
+            return None
+        return opened.channel
 
 
 def within(channel: Any, deadline: float) -> None:
@@ -179,13 +175,13 @@ def closed_after(channel: Any, seconds: float) -> Iterator[None]:
         limit.cancel()
 
 
-def _open(connection: Any, begun: Begun | None) -> Any:
+def _open(connection: Any, begun: Begun | None) -> _Opened:
     channel = connection.transport.open_session(timeout=LINK_SECONDS)
     channel.settimeout(LINK_SECONDS)
     channel.set_combine_stderr(True)
     if begun is not None:
         _begin(channel, begun)
-    return channel
+    return _Opened(channel, begun)
 
 
 def _begin(channel: Any, begun: Begun) -> None:

@@ -6,8 +6,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
 from tasks.engine.config.inventory import Host
 from tasks.engine.errors import LoopError, Unreachable
@@ -27,11 +27,8 @@ _UNSTARTED = (1, 126, 127)
 """The exit statuses of an interpreter that does not start."""
 SILENCE = 120
 """Seconds for which a host may accept no data."""
-_STATUSES = frozenset(map(str, range(-1, 256)))
 _READ = frozenset({"facts", "libraries", "drift"})
 """The steps that change nothing on a host."""
-_OF_A_RUN = frozenset({"stage", "hook", "activate"})
-"""The steps that the process performs which holds the run lock."""
 _AGAIN = "run the command again"
 
 
@@ -49,7 +46,6 @@ class SshSession:
         """True until the host reports that it has no copy of the program, or a damaged one."""
         self._options, self._named = options, user is not None
         self._connection = channels.SharedConnection(self.endpoint, options)
-        self._holder: _Holder | None = None
 
     def close(self) -> None:
         """Close the connection; a step that still runs notices when it next writes a line."""
@@ -107,62 +103,38 @@ class SshSession:
 
         seconds: the longest wait for data.
         """
-        goes_on = not step.root and (self._holder is None or step.name in _OF_A_RUN)
-        stays = self._stays(step) or step.name == "hold"
-        with self.channel(self._begun(step), seconds, goes_on=goes_on, stays=stays) as channel:
-            nonce = self._holder.nonce if self._holder and self._holds(channel) else secrets.token_hex(8)
+        nonce, begun = secrets.token_hex(8), self._begun(step)
+        with self.channel(begun, seconds, ahead=self._next(step, begun), stays=step.stays) as channel:
             yield channel, Reader(nonce), stream(step, run, nonce, payload)
-
-    def hold(self, channel: Any, nonce: str) -> None:
-        """Keep a channel open, whose process holds the run lock; `let_go` ends that."""
-        self._holder = _Holder(channel, nonce, threading.Lock())
-
-    def goes_on(self, step: HostStep) -> None:
-        """Let the process that holds the run lock perform the next steps: they begin as this step of it would now."""
-        if self._holder:
-            self._connection.keep(self._holder.channel, self._begun(self.placed(step)))
-
-    def beat(self) -> None:
-        """Send a sign of life to the process that holds the run lock, unless a step or its payload is being sent."""
-        holder = self._holder
-        if holder and holder.sending.acquire(blocking=False):
-            try:
-                holder.channel.send(b"\n")
-            finally:
-                holder.sending.release()
-
-    def let_go(self) -> None:
-        """Let the channel of the run lock be closed after use, as any other."""
-        if self._holder:
-            self._connection.forget(self._holder.channel)
-        self._holder = None
-
-    def _holds(self, channel: Any) -> bool:
-        return self._holder is not None and self._holder.channel is channel
-
-    def _stays(self, step: HostStep) -> bool:
-        """Return whether the process of a step waits for the next one: root's ends, since it was sent the program."""
-        return step.waits and (bool(step.place) or self.endpoint.user != "root")
 
     def _begun(self, step: HostStep) -> Begun:
         as_root = () if self.endpoint.user == "root" else ("sudo", "-n")
         return Begun(command(as_root if step.root else self.become), opening(step.place))
 
+    def _next(self, step: HostStep, begun: Begun) -> Begun | None:
+        """Return how the next step begins, to start its process while this step runs; None if none is to be started.
+
+        Two steps by a copy begin alike. After a first setup the deploy account is sent the program. If this step was
+        sent the program, how the next begins is not known: it is root's, or runs by the copy that this step writes.
+        """
+        if not step.starts_next:
+            return None
+        if step.root:
+            known = self.endpoint.user != "root" and not self.keeps_program
+            return Begun(command(), opening("")) if known else None
+        return begun if step.place else None
+
     def _execute(self, step: HostStep, run: Run, sink: Sink, payload: Iterable[bytes]) -> Transcript:
-        connection, transcript, over = self._connection, Transcript(), None
+        connection, transcript = self._connection, Transcript()
         with self.begun(step, run, step.seconds, payload) as (channel, reader, rest):
-            held = self._holds(channel)
-            stays = step.waits if held else self._stays(step)
-            sending = self._holder.sending if held and self._holder else nullcontext()
-            feeder = _Feeder(channel, rest, sending, ends=not (stays or held))
+            feeder = _Feeder(channel, rest, ends=not step.stays)
             for data in _received(channel, self.host, step, feeder):
                 for item in reader.feed(data):
                     transcript.add(item)
                     sink(item)
-                if held and (over := transcript.last(host_program.OVER)) is not None:
-                    feeder.stop()
-                    break
-                if stays and transcript.ended:
+                if step.stays and transcript.last(host_program.DIFFERS) is not None:
+                    connection.begin_ahead(self._begun(step))
+                if step.stays and transcript.ended:
                     feeder.finish()
                     if feeder.done:
                         connection.keep(channel, self._begun(step))
@@ -171,7 +143,7 @@ class SshSession:
             for item in reader.close():
                 transcript.add(item)
                 sink(item)
-            transcript.exit = self._status(channel, step, feeder, transcript) if over is None else _exit(over)
+            transcript.exit = self._status(channel, step, feeder, transcript)
         if transcript.exit == -1:
             if connection.active and not transcript.tail and not transcript.reports:
                 raise self._refused("it starts no command")
@@ -180,14 +152,15 @@ class SshSession:
 
     @contextmanager
     def channel(
-        self, begun: Begun, seconds: float | None, *, goes_on: bool = False, stays: bool = False
+        self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None, stays: bool = False
     ) -> Iterator[Any]:
         """Run one command line on a channel, its output and errors in one stream; close it at the end, unless kept.
 
-        seconds: the longest wait for data. goes_on, stays: see `SharedConnection.open_channel`.
+        seconds: the longest wait for data. ahead: start this command meanwhile, for the next channel; stays: see
+        `SharedConnection.open_channel`.
         """
         try:
-            channel, done = self._connection.open_channel(begun, goes_on=goes_on, stays=stays)
+            channel, done = self._connection.open_channel(begun, ahead, stays=stays)
             channel.settimeout(seconds)
         except Unreachable:
             raise
@@ -205,7 +178,7 @@ class SshSession:
         except Exception as error:
             fault = error
         finally:
-            if not (self._connection.keeps(channel) or self._holds(channel)):
+            if not self._connection.keeps(channel):
                 done.close()
         breach = channel.get_transport().breach
         if breach:
@@ -234,11 +207,6 @@ class SshSession:
         )
 
 
-def _exit(over: str) -> int:
-    """Return the exit status that a host reports."""
-    return int(over) if over in _STATUSES else 1
-
-
 def lost(why: str, step: HostStep, host: str, detail: tuple[str, ...] = ()) -> LinkLost:
     """Return the error for a step whose end was not seen. detail: the last lines of the step's output."""
     if step.name in _READ:
@@ -247,37 +215,26 @@ def lost(why: str, step: HostStep, host: str, detail: tuple[str, ...] = ()) -> L
     return LinkLost(f"{why}: how far {step.name} came is not known", where=host, next=way, detail=detail)
 
 
-class _Holder(NamedTuple):
-    """The channel of the run lock. nonce: of all reports on it; sending: held while a step is sent on it."""
-
-    channel: Any
-    nonce: str
-    sending: threading.Lock
-
-
 class _Feeder:
     """A thread that writes standard input, so that neither side waits for the other to read.
 
-    sending: entered while it writes; ends: whether it ends the input after the last piece
+    ends: whether it ends the input after the last piece
     moved: when the host last took a piece, by the monotonic clock; done: whether it took all
     """
 
-    def __init__(
-        self, channel: Any, pieces: Iterable[bytes], sending: AbstractContextManager[object], *, ends: bool
-    ) -> None:
-        self._channel, self._pieces, self._sending, self._ends = channel, pieces, sending, ends
+    def __init__(self, channel: Any, pieces: Iterable[bytes], *, ends: bool) -> None:
+        self._channel, self._pieces, self._ends = channel, pieces, ends
         self._error: BaseException | None = None
-        self.moved, self.done, self._stopped = time.monotonic(), False, False
+        self.moved, self.done = time.monotonic(), False
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def _write(self) -> None:
         try:
-            with self._sending:
-                for piece in self._pieces:
-                    if self._stopped or not self._send(piece):
-                        return
-                    self.moved = time.monotonic()
+            for piece in self._pieces:
+                if not self._send(piece):
+                    return
+                self.moved = time.monotonic()
             self.done = True
             if self._ends:
                 self._send(b"")
@@ -297,10 +254,6 @@ class _Feeder:
         except Exception:  # the reader meets the same fault, and knows more about it
             return False
         return True
-
-    def stop(self) -> None:
-        """Write no further piece."""
-        self._stopped = True
 
     def finish(self) -> None:
         """Raise the fault of our side, such as a file that changed while it was read."""

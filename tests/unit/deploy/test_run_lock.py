@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from tasks.engine.deploy import run_lock
 from tasks.engine.deploy.run_lock import Claim, RunLocks
 from tasks.engine.errors import LoopError
 from tasks.engine.host import history, host_program, layout, steps
-from tasks.engine.host.steps import Activation
+from tasks.engine.host.steps import Activation, HostStep
 from tasks.engine.parallel import run_in_thread
 from tasks.engine.ssh.channels import Begun
 from tasks.engine.ssh.session import LinkLost
@@ -35,37 +36,26 @@ def line(run: str, state: str) -> str:
 class Host(SshSession):
     """A member, and its session: the host grants the lock at once, and reports the last line of its history."""
 
-    told_kept = False
-
     def __init__(self, last: str) -> None:
         self.last, self.become, self.service, self.run = last, (), SERVICE, RUN
         self.host = cast(Any, self)
         self.endpoint, self._named = cast(Any, SimpleNamespace(user="deploy")), False
         self.name, self.told = "shire01", b""
         self.keeps_program = self.kept = True
-        self._holder, self._connection = None, cast(Any, SimpleNamespace(keep=self.keep, forget=self.forget))
-        self.next: list[Begun] = []
+        self.ahead: list[tuple[Begun, Begun | None]] = []
 
     def connect(self) -> Host:
         return self
 
     @contextmanager
-    def channel(self, begun: Begun, seconds: float | None, **_: bool) -> Iterator[Host]:  # noqa: ARG002 - of a session
+    def channel(self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None, **_: bool) -> Iterator[Host]:  # noqa: ARG002 - of a session
+        self.ahead.append((begun, ahead))
         self.kept = host_program.place(layout.root(SERVICE)).encode() in begun.first
         yield self
 
     def sendall(self, data: bytes) -> None:
         nonce = data.decode().splitlines()[0]
-        kept = reported(nonce, "kept", "") if self.told_kept else b""
-        self.told = kept + reported(nonce, "last", self.last) + reported(nonce, "held", RUN.id)
-
-    def keep(self, channel: object, begun: Begun) -> None:
-        assert channel is self
-        self.next.append(begun)
-
-    def forget(self, channel: object) -> None:
-        assert channel is self
-        self.next.append(Begun(""))
+        self.told = reported(nonce, "last", self.last) + reported(nonce, "held", RUN.id)
 
     def settimeout(self, seconds: float) -> None:
         """Ignore it: no call waits."""
@@ -129,17 +119,17 @@ def test_the_program_is_sent_where_the_host_does_not_keep_it() -> None:
     assert not host.keeps_program
 
 
-def test_the_process_that_was_sent_the_program_gets_the_steps_that_the_copy_would() -> None:
-    """A copy that the step `hold` has written changes how the next step would begin elsewhere."""
-    for keeps_program in (True, False):
-        host, locks = Host(""), RunLocks()
-        host.keeps_program = keeps_program
-        host.told_kept = not keeps_program
-        locks.take(cast(Any, host), Claim("deploy", NEW, ()), 0, lambda _: None)
-        begun = host._begun(host.placed(steps.activate(SERVICE, Activation("deploy", NEW, None))))
-        assert host.next == [begun]
-        locks.release()
-        assert host.next == [begun, Begun("")]
+def test_a_step_is_started_ahead_only_if_it_is_known_how_it_begins() -> None:
+    """After a deploy account's step by its copy comes such another; after root's setup, `hold` with the program."""
+    host = Host("")
+    setup, hold = HostStep("setup", "{}", 60, root=True, starts_next=True), steps.hold(SERVICE, "deploy", NEW, 0)
+    for host.keeps_program in (True, False):
+        for step in (setup, setup._replace(starts_next=False), hold):
+            with host.begun(host.placed(step), RUN, 1):
+                pass
+    by_copy, sent = host.ahead[2][0], host.ahead[5][0]
+    assert [ahead for _, ahead in host.ahead] == [None, None, by_copy, sent, None, None]
+    assert zlib.compress(host_program.text().encode()) in sent.first
 
 
 class Endless(Host):
@@ -207,9 +197,11 @@ def test_a_host_that_takes_nothing_holds_up_neither_another_lock_nor_the_end(mon
 
     class Late(Host):
         @contextmanager
-        def channel(self, begun: Begun, seconds: float | None, **_: bool) -> Iterator[Host]:
+        def channel(
+            self, begun: Begun, seconds: float | None, *, ahead: Begun | None = None, **_: bool
+        ) -> Iterator[Host]:
             freed.wait(60)
-            with super().channel(begun, seconds) as channel:
+            with super().channel(begun, seconds, ahead=ahead) as channel:
                 yield channel
 
     def take(host: Host) -> None:

@@ -217,11 +217,6 @@ def run_recorded(site: Site, clone: Clone, *words: str) -> list[tuple[str, str]]
     return [(name, text) for name, text in named if name != "guard"]
 
 
-def by_process(steps: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return the steps with setup last: root's process is another one, and ends beside the one that began before."""
-    return sorted(steps, key=lambda step: step[0] == "setup")
-
-
 HERE = ("-H", "shire01")
 VERBS: list[tuple[str, ...]] = [
     ("deploy", *HERE),
@@ -251,7 +246,7 @@ def test_what_is_printed_is_what_runs(site: Site) -> None:
             for flag in ("--steps", "--script"):
                 assert printed(site.clone.done("plan", flag, *HERE).out) == shown
         # stop, start and maintenance first ask for the facts, which changes nothing.
-        told, shown = by_process(run_recorded(site, site.clone, *words)), by_process(shown)
+        told = run_recorded(site, site.clone, *words)
         assert [name for name, _ in told if name != "facts"] == [name for name, _ in shown if name != "facts"], words
         assert [step for step in told if step[0] != "facts"] == [step for step in shown if step[0] != "facts"], words
         if any(name == "facts" for name, _ in shown):

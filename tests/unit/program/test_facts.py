@@ -685,25 +685,22 @@ def test_the_account_adds_nothing_to_roots_own_word(monkeypatch: pytest.MonkeyPa
     assert told.keys() == plain(HostFacts()).keys()
 
 
-def test_root_looks_at_no_link_of_the_accounts_to_know_what_comes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_root_looks_at_no_link_of_the_accounts_to_tell_early(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Once: before the change to the account's rights, root followed a directory that was a link."""
     (tmp_path / "slots").symlink_to(tmp_path / "of-root")
     (tmp_path / "of-root/blue").mkdir(parents=True)
     (tmp_path / "of-root/blue/release").symlink_to("a/secret")
     (tmp_path / "current").symlink_to("slots/blue")
-    coming: list[bool] = []
+    said: list[tuple[str, str]] = []
     step = {"name": "nothing", "root": str(tmp_path), "wants": [], "files": [], "wanted": OLD, "waits": True}
     monkeypatch.setattr("templates.host.service.of", lambda step: service(tmp_path)._replace(root=step["root"]))
     monkeypatch.setattr(facts, "_look", lambda *_: facts.Answer())
     for uid in (0, 1000):
         run = Run(("n", "r", "{}", ""), step, io.BytesIO())
-        monkeypatch.setattr(run, "reports", list)
+        monkeypatch.setattr(run, "reports", said.extend)
         monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
         facts.perform(run)
-        coming.append(run.coming)
-    assert coming == [False, True]
+    assert [(word, text) for word, text in said if word != "facts"] == [("differs", "secret")]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another account")

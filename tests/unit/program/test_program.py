@@ -15,9 +15,7 @@ import sys
 import tempfile
 import time
 import zlib
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -26,10 +24,9 @@ from tasks.engine.host import host_program, templates
 from tasks.engine.host.protocol import Transcript
 from tasks.engine.host.steps import HostStep
 from tasks.engine.ssh.session import Run
-from templates.host import kept_copies, main
+from templates.host import kept_copies
 from templates.host.folders import Folder
 from templates.host.kept import digest
-from templates.host.life import Signs
 from templates.host.run import Run as HostRun
 from tests.support import access_lists
 from tests.support.ending import Ending
@@ -394,22 +391,6 @@ def input_of(*wanted: HostStep) -> bytes:
     return "".join(f"n{number}\nrun\n{{}}\n\n{len(one.text)}\n{one.text}" for number, one in enumerate(wanted)).encode()
 
 
-def test_a_copy_gets_the_bytecode_of_the_modules_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the guard of a first deploy compiled again what the run had compiled."""
-    code = {"history": compile("LINE = 1\n", "host/history.py", "exec")}
-    monkeypatch.setattr(kept_copies, "__spec__", SimpleNamespace(loader=SimpleNamespace(code=code)))
-    sources = {"history": "LINE = 2\n", "run": "", "kept": ""}
-    place = Path(kept_copies.keep(HostRun(("n", "r", "{}", ""), {}, io.BytesIO()), str(tmp_path), sources))
-    assert [path.name for path in (place / "host/__pycache__").iterdir()] == [
-        f"history.{sys.implementation.cache_tag}.pyc"
-    ]
-    used = SourceFileLoader("history", str(place / "host/history.py")).get_code("history")
-    assert used
-    assert used.co_consts == code["history"].co_consts
-    with Folder.open(str(place.parent)) as copies:
-        assert kept_copies.whole(copies, place.name)
-
-
 def test_a_step_that_waits_is_followed_by_the_next_in_the_same_process(tmp_path: Path) -> None:
     asked = input_of(step(waits=True), step(waits=True, files=["/etc/none"]), step(), step())
     ended = subprocess.run(
@@ -572,16 +553,3 @@ def test_setup_is_for_root_and_says_so(failpoint: str) -> None:
     wanted = step()._replace(text=step().text.replace('"drift"', '"setup"'))
     transcript = session.execute(wanted, RUN._replace(failpoint=failpoint), lambda _: None)
     assert (transcript.exit, transcript.last("refused")) == (1, "setup needs root")
-
-
-def test_only_a_performer_skips_empty_lines_before_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step by hand begins with an empty line: it has no nonce, and so has its guard's."""
-    signs = Signs()
-    monkeypatch.setattr(main, "SIGNS", signs)
-    assert main._first_line(io.BytesIO(b"\nrun\n")) == b"\n"
-    heard, pipe = os.pipe()
-    signs.go_to(pipe)
-    assert main._first_line(io.BytesIO(b"\n\nnonce\n")) == b"nonce\n"
-    assert os.read(heard, 10) == b"."
-    for descriptor in (heard, pipe):
-        os.close(descriptor)

@@ -11,7 +11,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -557,37 +556,6 @@ def test_without_an_interpreter_nothing_compiles_and_nothing_is_built(run: Run, 
         stage.perform(run)
     assert names(host, "releases") == []
     venv_build.Compiling("/none", str(host)).wait()
-
-
-@pytest.mark.parametrize("other", [False, True])
-def test_this_interpreter_compiles_in_a_fork_and_any_other_is_started(
-    tmp_path: Path, other: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "dont_write_bytecode", False)
-    (tmp_path / "code").mkdir()
-    (tmp_path / "code/good.py").write_text("a = 1\n")
-    (tmp_path / "code/bad.py").write_text("a =\n")
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho told\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    compiling = venv_build.Compiling(str(python) if other else sys.executable, str(tmp_path / "code"))
-    compiling.wait()
-    assert [path.name.partition(".")[0] for path in tmp_path.rglob("*.pyc")] == ["good"]
-    assert capfd.readouterr() == ("", "")
-
-
-def test_what_compiles_holds_no_lock_when_its_step_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(venv_build, "_COMPILE", "import time\ntime.sleep(60)")
-    reader, writer = os.pipe()
-    compiling = venv_build.Compiling(sys.executable)
-    os.close(writer)
-    try:
-        # The end comes as soon as no process has the other side.
-        assert select.select([reader], [], [], 20)[0]
-    finally:
-        os.kill(compiling._pid, signal.SIGKILL)
-        compiling.wait()
-        os.close(reader)
 
 
 def test_a_disk_that_cannot_be_written_to_is_told(place: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.host import facts, steps
+from tasks.engine.host import facts, host_program, steps
 from tasks.engine.host.questions import WANTS, Question
 from tasks.engine.host.steps import Activation
 from tests.support.simulated_host import NEW, OLD, SERVICE, SimulatedHost, host, serving, simulated_host
@@ -53,6 +53,17 @@ def test_facts_that_are_followed_by_a_step_leave_no_lock_open(host: SimulatedHos
     """The simulated host ends a program that waits for the next step with a file of the host open."""
     assert ask(host, EVERYTHING._replace(followed=True, wait=1, watch=1)).state
     assert not [call for call in host.calls if call.startswith("left open")]
+
+
+@pytest.mark.parametrize(
+    ("release", "followed", "told"), [(NEW, True, OLD), ("", True, OLD), (OLD, True, None), (NEW, False, None)]
+)
+def test_facts_tell_first_that_a_run_will_change_the_host(
+    host: SimulatedHost, release: str, followed: bool, told: str | None
+) -> None:
+    ask(host, EVERYTHING._replace(release=release, followed=followed))
+    assert host.transcript.last(host_program.DIFFERS) == told
+    assert (next(iter(host.transcript.reports)) == host_program.DIFFERS) == (told is not None)
 
 
 def test_facts_of_a_host_that_has_nothing_yet(simulated_host: SimulatedHost) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +17,10 @@ import pytest
 
 from tasks.engine.host import steps
 from tasks.engine.host.protocol import Output, Report
-from tasks.engine.host.steps import Activation
 from tasks.engine.parallel import run_in_thread
-from tasks.engine.ssh.session import BLOCK
 from templates.host import hold
 from templates.host.run import Interrupted, Run
-from tests.support.simulated_host import NEW, OLD, RUN, SERVICE, SimulatedHost
+from tests.support.simulated_host import NEW, RUN, SERVICE, SimulatedHost
 
 HOLDER = '{"time":"2026-01-01T00:00:00Z","run":"other","action":"deploy","release":"","who":{"user":"you"}}'
 
@@ -133,42 +130,6 @@ def test_it_breaks_once_it_is_taken(host: SimulatedHost) -> None:
     assert host.transcript.last("refused") == "failpoint hold.taken"
 
 
-@pytest.mark.parametrize(
-    ("release", "failpoint", "status"), [(NEW, "", "0"), (OLD, "", "1"), (NEW, "activate.switch=die", "-1")]
-)
-def test_a_fork_performs_the_next_step_and_its_end_is_reported(
-    host: SimulatedHost, release: str, failpoint: str, status: str
-) -> None:
-    """Between the steps lie signs of life. The input of this process ends last, and with it the lock."""
-    host.release(NEW)
-    step = host.moved(steps.activate(SERVICE, Activation("deploy", release, None))).text
-    head = f"nonce\n{RUN.id}\n{RUN.who}\n{failpoint}\n"
-    over = threading.Event()
-
-    def sink(item: Report | Output) -> None:
-        if item == Report("over", status):
-            over.set()
-
-    def payload() -> Iterator[bytes]:
-        # Nothing is sent before a block is full.
-        yield f"{head}{len(step.encode())}\n{step}".encode().rjust(BLOCK, b"\n")
-        assert over.wait(60)
-        with (host.run_folder / "lock/run").open() as lock, pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield b"\n"
-
-    transcript = host._execute(asking(0), sink, payload())
-    assert transcript.all("over") == (status,)
-    told = [line for line in transcript.tail if line.startswith("nonce ")]
-    assert ('"report": "end"' in told[-1]) == (status == "0")
-    assert (host.slot("current") is not None) == (status == "0")
-
-
-def test_the_fork_ends_with_the_input(host: SimulatedHost) -> None:
-    assert host.execute(asking(0)) == 0
-    assert host.transcript.all("over") in {(), ("0",)}
-
-
 @pytest.fixture
 def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, int]]:
     """A run that reads a pipe, whose reader has read past the step; and the pipe's write end."""
@@ -181,129 +142,49 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Run, int]]:
         yield Run(("n", RUN.id, RUN.who, ""), {}, payload), writing
 
 
-def discard(run: Run) -> None:
-    """Wait as the holder does once its performer has ended."""
-    hold._discard(run, run.payload.fileno())
-
-
-class Performer:
-    """A process that reads nothing, as during a step; it passes signs on by a pipe."""
-
-    def __init__(self) -> None:
-        self.signs, pipe = os.pipe()
-        self.process = subprocess.Popen(["sleep", "60"], pass_fds=[pipe])
-        self.pipe = pipe
-
-    def end(self) -> None:
-        self.process.kill()
-        os.close(self.pipe)
-
-    def watched(self, run: Run) -> bool:
-        """Return whether the performer has ended before its controller."""
-        return hold._watch(run, self.process.pid, run.payload.fileno(), self.signs)
-
-
-@pytest.fixture
-def performer() -> Iterator[Performer]:
-    made = Performer()
-    yield made
-    made.process.kill()
-    made.process.wait()
-
-
-@pytest.fixture(params=["performer", "no performer"])
-def waiting(request: pytest.FixtureRequest, performer: Performer) -> Callable[[Run], object]:
-    """The holder's wait beside its performer, and after that one's end."""
-    return performer.watched if request.param == "performer" else discard
-
-
-Wait = Callable[[Run], object]
-
-
-def seconds(wait: Callable[[], object]) -> float:
+def seconds(listen: Callable[[], None]) -> float:
     began = time.monotonic()
-    wait()
+    listen()
     return time.monotonic() - began
 
 
-def test_it_ends_after_a_silence(listening: tuple[Run, int], waiting: Wait) -> None:
+def test_it_ends_after_a_silence(listening: tuple[Run, int]) -> None:
     run, writing = listening
-    assert 0.3 <= seconds(lambda: waiting(run)) < 30
+    assert 0.3 <= seconds(lambda: hold._listen(run)) < 30
     os.close(writing)
 
 
-def test_it_lasts_for_as_long_as_bytes_come(listening: tuple[Run, int], waiting: Wait) -> None:
+def test_it_lasts_for_as_long_as_bytes_come(listening: tuple[Run, int]) -> None:
     run, writing = listening
 
     def beat() -> None:
         for _ in range(10):
             time.sleep(0.1)
-            os.write(writing, b"\n")
+            os.write(writing, b".")
 
     beating = threading.Thread(target=beat)
 
     def listen() -> None:
         beating.start()
-        waiting(run)
+        hold._listen(run)
 
     assert seconds(listen) >= 1.3
     beating.join()
     os.close(writing)
 
 
-def test_it_lasts_for_as_long_as_the_performer_passes_signs_on(
-    listening: tuple[Run, int], performer: Performer
-) -> None:
-    run, writing = listening
-
-    def beat() -> None:
-        for _ in range(10):
-            time.sleep(0.1)
-            os.write(performer.pipe, b".")
-
-    beating = threading.Thread(target=beat)
-    beating.start()
-    assert seconds(lambda: performer.watched(run)) >= 1.3
-    beating.join()
-    os.close(writing)
-
-
-def test_a_performer_that_does_not_read_what_came_is_given_longer(
-    listening: tuple[Run, int], performer: Performer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its disk may be slow, and then the controller can send nothing more."""
-    run, writing = listening
-    monkeypatch.setattr(hold, "_FULL", 1)
-    os.write(writing, b"x" * 5000)
-    assert 1 <= seconds(lambda: performer.watched(run)) < 30
-    os.close(writing)
-
-
-def test_it_ends_with_the_link(listening: tuple[Run, int], waiting: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_with_the_link(listening: tuple[Run, int], monkeypatch: pytest.MonkeyPatch) -> None:
     run, writing = listening
     monkeypatch.setattr(hold, "SILENCE", 60)
     os.close(writing)
-    assert seconds(lambda: waiting(run)) < 30
+    assert seconds(lambda: hold._listen(run)) < 30
 
 
-@pytest.mark.parametrize("pipe_stays_open", [False, True])
-def test_the_end_of_the_performer_is_seen(
-    listening: tuple[Run, int], performer: Performer, monkeypatch: pytest.MonkeyPatch, pipe_stays_open: bool
-) -> None:
-    run, writing = listening
-    monkeypatch.setattr(hold, "SILENCE", 60)
-    other = os.dup(performer.pipe) if pipe_stays_open else writing
-    performer.end()
-    assert performer.watched(run)
-    for descriptor in {other, writing}:
-        os.close(descriptor)
-
-
-def test_by_hand_no_controller_is_heard() -> None:
+def test_by_hand_there_is_nobody_to_be_heard() -> None:
     hold._listen(Run(("n", RUN.id, RUN.who, ""), {}, io.BytesIO()))
 
 
-def test_a_signal_ends_it(listening: tuple[Run, int], waiting: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_ends_it(listening: tuple[Run, int], monkeypatch: pytest.MonkeyPatch) -> None:
     run, writing = listening
     monkeypatch.setattr(hold, "SILENCE", 60)
     former = [signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]
@@ -311,7 +192,7 @@ def test_a_signal_ends_it(listening: tuple[Run, int], waiting: Wait, monkeypatch
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted):
-            waiting(run)
+            hold._listen(run)
     finally:
         for number, handler in zip((signal.SIGHUP, signal.SIGINT, signal.SIGTERM), former, strict=True):
             signal.signal(number, handler)

@@ -51,11 +51,11 @@ def test_the_next_interpreter_is_begun_while_the_last_step_is_done(served: tuple
     assert ended.returncode == 0, ended.stdout
 
 
-@pytest.mark.parametrize(("verb", "edited", "begun"), [("status", False, 1), ("deploy", False, 1), ("deploy", True, 1)])
+@pytest.mark.parametrize(("verb", "edited", "begun"), [("status", False, 1), ("deploy", False, 1), ("deploy", True, 2)])
 def test_a_step_goes_to_the_process_of_the_last_one(
     served: tuple[Hosts, Clone], verb: str, edited: bool, begun: int
 ) -> None:
-    """The process that holds the run lock has a fork that performs the steps."""
+    """The process that holds the run lock can do nothing else."""
     hosts, clone = served
     sessions = "journalctl -q -t sshd -o cat | grep -c '^Starting session' || :"
     hosts[0].sh("echo 'LogLevel VERBOSE' >/etc/ssh/sshd_config.d/verbose.conf && systemctl restart ssh")
@@ -130,66 +130,74 @@ def line() -> channels.SharedConnection:
     return channels.SharedConnection(nothing, nothing)
 
 
-def test_the_next_channel_is_open_and_begins_when_it_is_needed(connection: Connection) -> None:
+def test_the_channel_that_was_begun_ahead_is_the_next(connection: Connection) -> None:
+    one = line()
+    one.open_channel(Begun("a"), Begun("a"))
+    channel, _ = one.open_channel(Begun("a"))
+    assert channel is connection.opened[1]
+    assert [opened.begun for opened in connection.opened] == [["a"], ["a"], []]
+
+
+def test_one_that_is_open_only_begins_when_it_is_needed(connection: Connection) -> None:
     one = line()
     one.open_channel(Begun("a"))
     channel, _ = one.open_channel(Begun("b"))
     assert channel is connection.opened[1]
-    assert [opened.begun for opened in connection.opened] == [["a"], ["b"], []]
+    assert channel.begun == ["b"]
 
 
-def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connection) -> None:
+def test_another_command_line_is_not_what_was_begun(connection: Connection) -> None:
     one = line()
-    one.open_channel(Begun("a"))
+    one.open_channel(Begun("a"), Begun("a"))
+    channel, _ = one.open_channel(Begun("b"))
+    assert channel is connection.opened[2]
+    assert (channel.begun, connection.opened[1].closed) == (["b"], True)
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_one_that_has_ended_before_it_was_needed_is_not_used(connection: Connection, followed: bool) -> None:
+    one = line()
+    one.open_channel(Begun("a"), Begun("a") if followed else None)
     connection.opened[1].close()
     channel, _ = one.open_channel(Begun("a"))
     assert channel is connection.opened[2]
     assert channel.begun == ["a"]
 
 
-def test_a_command_that_stays_gets_the_next_step_and_no_channel_is_opened_beside_it(connection: Connection) -> None:
+def test_a_command_that_stays_gets_the_next_step_and_none_is_started_beside_it(connection: Connection) -> None:
     one = line()
     channel, _ = one.open_channel(Begun("a"), stays=True)
     one.keep(channel, Begun("a"))
     assert one.keeps(channel)
-    again, _ = one.open_channel(Begun("a"), goes_on=True, stays=True)
+    again, _ = one.open_channel(Begun("a"), Begun("a"))
     assert again is channel
     assert not one.keeps(channel)
-    assert [opened.begun for opened in connection.opened] == [["a"]]
+    assert [opened.begun for opened in connection.opened] == [["a"], ["a"]]
 
 
-@pytest.mark.parametrize(("wanted", "goes_on"), [("root", True), ("a", False)])
-def test_a_command_that_stays_waits_while_another_runs_beside_it(
-    connection: Connection, wanted: str, goes_on: bool
-) -> None:
+def test_what_is_begun_beside_a_command_that_stays_is_for_the_step_after_the_next(connection: Connection) -> None:
+    one = line()
+    channel, _ = one.open_channel(Begun("a"), stays=True)
+    for _ in range(2):
+        one.begin_ahead(Begun("a"))
+    one.keep(channel, Begun("a"))
+    again, _ = one.open_channel(Begun("a"), Begun("a"))
+    after, _ = one.open_channel(Begun("a"), stays=True)
+    assert (again, after) == (channel, connection.opened[1])
+    assert [opened.begun for opened in connection.opened] == [["a"], ["a"]]
+
+
+@pytest.mark.parametrize("fault", ["another command", "ended"])
+def test_a_command_that_stays_and_cannot_be_used_is_replaced(connection: Connection, fault: str) -> None:
     one = line()
     channel, _ = one.open_channel(Begun("a"), stays=True)
     one.keep(channel, Begun("a"))
-    beside, _ = one.open_channel(Begun(wanted), goes_on=goes_on)
-    assert one.keeps(channel)
-    again, _ = one.open_channel(Begun("a"), goes_on=True, stays=True)
-    assert (again, beside) == (channel, connection.opened[1])
-
-
-def test_a_command_that_has_ended_is_replaced(connection: Connection) -> None:
-    one = line()
-    channel, _ = one.open_channel(Begun("a"), stays=True)
-    one.keep(channel, Begun("a"))
-    channel.close()
-    again, _ = one.open_channel(Begun("a"), goes_on=True)
+    wanted = "b" if fault == "another command" else "a"
+    if fault == "ended":
+        channel.close()
+    again, _ = one.open_channel(Begun(wanted))
     assert again is connection.opened[1]
-    assert again.begun == ["a"]
-
-
-def test_a_channel_is_kept_until_it_is_let_go(connection: Connection) -> None:
-    one = line()
-    channel, _ = one.open_channel(Begun("a"), stays=True)
-    one.keep(channel, Begun("a"))
-    one.forget(object())
-    assert one.keeps(channel)
-    one.forget(channel)
-    again, _ = one.open_channel(Begun("a"), goes_on=True)
-    assert again is connection.opened[1]
+    assert (again.begun, channel.closed) == ([wanted], True)
 
 
 def test_a_channel_with_a_connection_of_its_own_is_not_kept(connection: Connection) -> None:
