@@ -164,11 +164,11 @@ class Gate:
             self._run.pause(0.1)
             self._processes.ask_systemd()
         step, unit = self._run.step, self._probe.service.slot(self._slot)
-        if code := self._exit_code(unit):
-            return Failed(f"{why}: it exited with code {code}")
         signalled = self._processes.result == "signal"
         if starved := memory.fault(unit, self._since, signalled=signalled):
             return Failed(f"{why}{starved}")
+        if not signalled and (code := self._exit_code(unit)):
+            return Failed(f"{why}: it exited with code {code}")
         if self._processes.result != "exit-code" and self._former and not step["stop_first"]:
             self._run.report("killed", f"{step['action']} {step['release']}")
         beside = run_units.beside(self._probe.service.name) if signalled else ""
