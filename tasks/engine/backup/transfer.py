@@ -54,14 +54,17 @@ def fetch(member: Member, folder: Path, moment: datetime, terms: Terms) -> tuple
     limit, recipient, stop, warn = terms
     name, host = member.service.name, member.host.name
     folder.mkdir(0o700, parents=True, exist_ok=True)
-    target = folder / f"{name}-{moment:%Y%m%dT%H%M%SZ}.tar.gz"
-    part = target.with_name(f".{target.name}.part")
-    sealed = part.with_suffix(encryption.SUFFIX)
-    about = {"format": 1, "service": name, "host": host, "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
     unfinished.tidy(folder)
     try:
+        file, target, moment = unfinished.begin(folder, name, moment, ("", encryption.SUFFIX))
+    except OSError as error:
+        raise LoopError(f"{folder} cannot be written: {error.strerror}", where=host, next="make room for it") from None
+    part = unfinished.part_of(target)
+    sealed = part.with_suffix(encryption.SUFFIX)
+    about = {"format": 1, "service": name, "host": host, "time": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+    try:
         # It stays locked until it has its name.
-        with unfinished.create(part) as file:
+        with file:
             request = {"about": about, "command": _words(member, "command"), "damaged": warn is not None}
             streams = _Streams(_into(file, limit, host), stop=stop, seconds=terms.seconds)
             said = _run(member, "write", request, streams)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from tasks.engine.backup import recovery, transfer
+from tasks.engine.backup import archive, recovery, transfer
 from tasks.engine.deploy.run_lock import Claim
 from tasks.engine.errors import LoopError
 from tasks.engine.fleet.member import Member
@@ -100,3 +100,19 @@ def test_a_failure_to_save_names_the_way_around(stopped: bool, monkeypatch: pyte
         recovery.restore(member, lambda _: None, order)
     way = "; or, without saving what is there now: fab restore a.age --key k -H shire01 --without-save"
     assert failed.value.next == "mend that on the host" + ("" if stopped else way)
+
+
+def test_what_was_there_is_saved_beside_the_archive_that_is_put_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Once: if both were of one second, it took the place of that archive, and was put back itself."""
+    moment = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    given = tmp_path / f"{SERVICE.name}-20260101T000000Z.tar.gz"
+    given.write_bytes(b"given")
+    about = archive.About(SERVICE.name, "", "one", "", 1, 1)
+    monkeypatch.setattr(transfer, "_run", lambda _member, _mode, _request, streams: streams.take(b"there") or ())
+    monkeypatch.setattr(archive, "read", lambda *_: about)
+    member = Closed(cast(Any, type("Host", (), {"name": "one"})()), SERVICE, cast(Any, None), cast(Any, None))
+    saved, _ = transfer.fetch(member, tmp_path, moment, transfer.Terms(100))
+    assert (given.read_bytes(), saved.read_bytes()) == (b"given", b"there")
+    assert sorted(tmp_path.iterdir()) == sorted([given, saved])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,22 @@ def test_a_folder_that_is_not_there_has_nothing_left(tmp_path: Path) -> None:
 def test_the_name_of_another_process_of_ours_is_not_taken(tmp_path: Path) -> None:
     with unfinished.create(tmp_path / LEFT[0]), pytest.raises(FileExistsError):
         unfinished.create(tmp_path / LEFT[0])
+
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("there", ["x-20260101T120000Z.tar.gz", "x-20260101T120000Z.tar.gz.age"])
+def test_an_archive_of_the_same_second_is_not_replaced(there: str, tmp_path: Path) -> None:
+    """Once: a restore saved what was there over the archive that it was to put back, if both began in one second."""
+    (tmp_path / there).write_text("kept")
+    file, target, moment = unfinished.begin(tmp_path, "x", NOON, ("", ".age"))
+    with file:
+        # Another one that is at work has its name, too.
+        other, following, _ = unfinished.begin(tmp_path, "x", NOON, ("", ".age"))
+        other.close()
+    assert (target.name, moment.second) == ("x-20260101T120001Z.tar.gz", 1)
+    assert following.name == "x-20260101T120002Z.tar.gz"
+    names = {unfinished.part_of(target).name, unfinished.part_of(following).name, there}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    assert (tmp_path / there).read_text() == "kept"
